@@ -1,0 +1,1 @@
+"""Measuring models: the evaluation loop, its statistics, and the report of a run."""
