@@ -1,0 +1,1 @@
+"""Tasks: problems with gold answers, and the grading of replies to them."""
