@@ -1,0 +1,220 @@
+"""Hugging Face checkpoint folders: config.json and safetensors, single or sharded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
+from r1.models.gguf_checkpoint import load_gguf_model
+from r1.models.model_config import ModelConfig
+from r1.models.weights import fill_weights, shorten_names
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+MAX_SHARD_BYTES = 5 * 10**9
+
+
+def load_model(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> Model:
+    """Open a checkpoint folder, or a `.gguf` file, as a model.
+
+    `dtype` None keeps the checkpoint's own (fp32 for GGUF, whose weights are
+    dequantised). Weights are memory-mapped and copied tensor by tensor, so the
+    peak is the model itself. Raises ValueError, in one line, for a missing
+    folder or file, a pickle checkpoint, a damaged file, an unsupported config,
+    and for tensors that are missing, unexpected or of the wrong shape.
+    """
+    path = Path(path)
+    if path.suffix in PICKLE_SUFFIXES:
+        raise ValueError(_pickle_message(path))
+    if path.suffix == ".gguf" or (path.is_dir() and not (path / "config.json").exists()):
+        gguf_path = _gguf_file(path)
+        return load_gguf_model(gguf_path, dtype=dtype or torch.float32, device=device)
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such model folder")
+    config = load_config(path)
+    files = _weight_files(path)
+    model = allocate_model(config, dtype or _checkpoint_dtype(config, files[0]), device)
+    fill_weights(model, _stored_tensors(files), source=str(path))
+    return model
+
+
+def load_config(folder: str | Path) -> ModelConfig:
+    """Read `config.json` of a checkpoint folder; ValueError names what is wrong with it."""
+    path = Path(folder) / "config.json"
+    return ModelConfig.from_dict(_read_json(path), source=str(path))
+
+
+def save_model(
+    model: Model,
+    folder: str | Path,
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    generation_config: Mapping[str, Any] | None = None,
+) -> None:
+    """Write config.json and safetensors that transformers, vLLM and llama.cpp open.
+
+    Every file is written under a temporary name, flushed to disk and renamed, the
+    index and config last, so that a crash never leaves half a file. Other files
+    of the folder (tokenizer, generation_config.json) are kept.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    staging = folder / f".saving-{uuid.uuid4().hex[:8]}"
+    staging.mkdir()
+    try:
+        _write_weights(tensors, staging, max_shard_bytes)
+        _write_config(model, staging, generation_config)
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    """Move finished files into place and drop weight files that no longer belong."""
+    new_names = sorted(item.name for item in staging.iterdir())
+    for name in new_names:
+        with open(staging / name, "rb") as file:
+            os.fsync(file.fileno())
+    # The index decides which files count, so it leaves first and comes last.
+    is_index_stale = INDEX_FILE not in new_names
+    for old in sorted(folder.glob("model*.safetensors*")):
+        if old.name not in new_names and (old.name == INDEX_FILE or not is_index_stale):
+            old.unlink()
+    for name in sorted(new_names, key=lambda name: (name == INDEX_FILE, name)):
+        os.replace(staging / name, folder / name)
+    for old in folder.glob("model*.safetensors"):
+        if old.name not in new_names:
+            old.unlink()
+
+
+def _write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+    shards = _split_shards(tensors, max_shard_bytes)
+    weight_map = {}
+    for number, names in enumerate(shards, start=1):
+        file_name = SINGLE_FILE
+        if len(shards) > 1:
+            file_name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        shard = {name: tensors[name].cpu().contiguous() for name in names}
+        save_file(shard, folder / file_name, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(names, file_name))
+    if len(shards) > 1:
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        _write_json(folder / INDEX_FILE, index)
+
+
+def _split_shards(tensors: Mapping[str, Tensor], max_shard_bytes: int) -> list[list[str]]:
+    """Names in order, cut where the next tensor would pass the limit."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > max_shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += tensor.nbytes
+    return shards
+
+
+def _write_config(model: Model, folder: Path, generation_config: Mapping[str, Any] | None) -> None:
+    dtype = next(model.parameters()).dtype
+    name = next(key for key, value in DTYPES.items() if value == dtype)
+    # transformers 5 reads `dtype`, everything older `torch_dtype`.
+    values = {**model.config.to_dict(), "dtype": name, "torch_dtype": name}
+    _write_json(folder / "config.json", values)
+    if generation_config is not None:
+        _write_json(folder / "generation_config.json", generation_config)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: the index's if there is one, else the single one."""
+    index_path = folder / INDEX_FILE
+    if index_path.exists():
+        weight_map = _read_json(index_path).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ValueError(f"{index_path}: no weight_map")
+        names = sorted(set(weight_map.values()))
+        # An index comes from outside: it may name files of this folder and no others.
+        outside = [name for name in names if Path(name).name != name]
+        if outside:
+            raise ValueError(f"{index_path}: names a file outside the folder: {outside[0]}")
+        absent = [name for name in names if not (folder / name).exists()]
+        if absent:
+            raise ValueError(f"{folder}: missing weight file {shorten_names(absent)}")
+        return [folder / name for name in names]
+    if (folder / SINGLE_FILE).exists():
+        return [folder / SINGLE_FILE]
+    pickles = [item for item in sorted(folder.iterdir()) if item.suffix in PICKLE_SUFFIXES]
+    if pickles:
+        raise ValueError(_pickle_message(pickles[0]))
+    raise ValueError(f"{folder}: no weights ({SINGLE_FILE} or {INDEX_FILE})")
+
+
+def _stored_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
+    for path in files:
+        with _open_safetensors(path) as stored:
+            for name in stored.keys():  # noqa: SIM118 - not a dict
+                yield name, stored.get_tensor(name)
+
+
+def _open_safetensors(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _checkpoint_dtype(config: ModelConfig, first_file: Path) -> torch.dtype:
+    """The config's dtype, or the stored tensors' when it names none."""
+    named = config.extra.get("dtype") or config.extra.get("torch_dtype")
+    if named in DTYPES:
+        return parse_dtype(named)
+    with _open_safetensors(first_file) as stored:
+        dtype = stored.get_tensor(next(iter(stored.keys()))).dtype
+    return dtype if dtype in DTYPES.values() else torch.float32
+
+
+def _gguf_file(path: Path) -> Path:
+    if path.suffix == ".gguf" and not path.is_dir():
+        return path
+    found = sorted(path.glob("*.gguf"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{path}: holds {len(found)} .gguf files; name one of them")
+    raise ValueError(f"{path / 'config.json'}: no such file")
+
+
+def _pickle_message(path: Path) -> str:
+    return f"{path}: pickle checkpoints can run code; convert to safetensors"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not readable JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

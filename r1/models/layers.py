@@ -1,0 +1,94 @@
+"""The small parts of a decoder block: RMSNorm, rotary positions, the gated MLP.
+
+Shape suffixes, here and in the whole project: B sequences, T query tokens, S key
+tokens, N packed tokens, D hidden, H heads, G key-value heads, K head dim, V
+vocabulary, F feed-forward.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from r1.models.model_config import ModelConfig, RopeParameters
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm (arXiv:1910.07467), computed in fp32 as Llama does."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """Normalise the last dimension; the result has the input's dtype."""
+        wide_BTD = hidden_BTD.float()
+        mean_square_BT1 = wide_BTD.square().mean(-1, keepdim=True)
+        normed_BTD = wide_BTD * torch.rsqrt(mean_square_BT1 + self.eps)
+        return self.weight * normed_BTD.to(hidden_BTD.dtype)
+
+
+def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Tensor:
+    """Angular frequency of every rotated pair, fp32 [head_dim / 2] on the CPU.
+
+    RoFormer (arXiv:2104.09864); linear scaling (arXiv:2306.15595); the llama3
+    type is Llama 3.1's `apply_scaling`: wavelengths shorter than
+    context / high_freq_factor stay, those longer than context / low_freq_factor
+    are divided by `factor`, between them both are blended.
+    """
+    exponents = torch.arange(0, head_dim, 2, device="cpu").float() / head_dim
+    frequencies = 1.0 / (rope.rope_theta**exponents)
+    if rope.rope_type == "linear":
+        return frequencies / rope.factor
+    if rope.rope_type == "llama3":
+        context = rope.original_max_position_embeddings
+        turns = context * frequencies / (2 * math.pi)
+        span = rope.high_freq_factor - rope.low_freq_factor
+        keep = ((turns - rope.low_freq_factor) / span).clamp(0.0, 1.0)
+        return keep * frequencies + (1 - keep) * frequencies / rope.factor
+    assert rope.rope_type == "default", rope.rope_type
+    return frequencies
+
+
+class RotaryEmbedding:
+    """Cosines and sines of positions, computed once a forward and shared by all layers.
+
+    Not a module: its frequencies are no weights, and must stay fp32 when the
+    model is cast to bf16.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.frequencies = inverse_frequencies(config.rope, config.head_dim)
+
+    def __call__(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return (cos, sin), each [B, T, 1, K] in `dtype`, both halves of K alike."""
+        if self.frequencies.device != positions_BT.device:
+            self.frequencies = self.frequencies.to(positions_BT.device)
+        angles_BTK = positions_BT[..., None, None].float() * self.frequencies
+        cos, sin = angles_BTK.cos(), angles_BTK.sin()
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((sin, sin), -1).to(dtype)
+
+
+def apply_rope(heads_BTHK: Tensor, cos_BT1K: Tensor, sin_BT1K: Tensor) -> Tensor:
+    """Rotate pairs (i, i + K/2) of every head, the layout of Hugging Face checkpoints."""
+    first, second = heads_BTHK.chunk(2, dim=-1)
+    return heads_BTHK * cos_BT1K + torch.cat((-second, first), -1) * sin_BT1K
+
+
+class SwiGLU(nn.Module):
+    """The gated feed-forward block (arXiv:2002.05202)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj = nn.Linear(hidden, inner, bias=bias)
+        self.up_proj = nn.Linear(hidden, inner, bias=bias)
+        self.down_proj = nn.Linear(inner, hidden, bias=bias)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
+        return self.down_proj(F.silu(self.gate_proj(hidden_BTD)) * self.up_proj(hidden_BTD))

@@ -1,0 +1,161 @@
+"""Llama and Qwen2, one definition for training and generation.
+
+Module and parameter names are Hugging Face's, so a checkpoint loads by name.
+Without a cache the forward is training's: packed rows, causal inside segments.
+With one it is generation's: the cache stores keys and values and attends.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from r1.models.attention import AttentionPlan, KVCache, segment_attention
+from r1.models.layers import RMSNorm, RotaryEmbedding, SwiGLU, apply_rope
+from r1.models.model_config import ModelConfig
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = config.head_dim
+        self.scale = config.head_dim**-0.5
+        hidden, bias = config.hidden_size, config.has_qkv_bias
+        query_size = config.num_attention_heads * config.head_dim
+        key_size = config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(hidden, query_size, bias=bias)
+        self.k_proj = nn.Linear(hidden, key_size, bias=bias)
+        self.v_proj = nn.Linear(hidden, key_size, bias=bias)
+        self.o_proj = nn.Linear(query_size, hidden, bias=config.has_output_bias)
+
+    def forward(
+        self,
+        hidden_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        context: AttentionPlan | KVCache,
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; `rotation` is RotaryEmbedding's (cos, sin)."""
+        heads = (*hidden_BTD.shape[:2], -1, self.head_dim)
+        query_BTHK = apply_rope(self.q_proj(hidden_BTD).view(heads), *rotation)
+        key_BTGK = apply_rope(self.k_proj(hidden_BTD).view(heads), *rotation)
+        value_BTGK = self.v_proj(hidden_BTD).view(heads)
+        if isinstance(context, AttentionPlan):
+            mixed_BTHK = segment_attention(context, query_BTHK, key_BTGK, value_BTGK, self.scale)
+        else:
+            mixed_BTHK = context.attend(self.layer, query_BTHK, key_BTGK, value_BTGK, self.scale)
+        return self.o_proj(mixed_BTHK.flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Attention and MLP, each behind its norm and around a residual."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = SwiGLU(config)
+
+    def forward(
+        self,
+        hidden_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        context: AttentionPlan | KVCache,
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]."""
+        hidden_BTD = hidden_BTD + self.self_attn(
+            self.input_layernorm(hidden_BTD), rotation, context
+        )
+        return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
+
+
+class LlamaModel(nn.Module):
+    """Embedding, decoder layers and final norm: everything but the head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotary = RotaryEmbedding(config)
+
+    def forward(
+        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
+    ) -> Tensor:
+        """Token ids and positions [B, T] to hidden states [B, T, D] after the final norm."""
+        context = AttentionPlan.from_positions(positions_BT) if kv_cache is None else kv_cache
+        hidden_BTD = self.embed_tokens(input_ids_BT)
+        rotation = self.rotary(positions_BT, hidden_BTD.dtype)
+        for layer in self.layers:
+            hidden_BTD = layer(hidden_BTD, rotation, context)
+        return self.norm(hidden_BTD)
+
+
+class LlamaForCausalLM(nn.Module):
+    """A language model: the decoder and a head over the vocabulary.
+
+    With tied embeddings there is no `lm_head` parameter: the head is
+    `model.embed_tokens.weight`, as in the checkpoint.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = LlamaModel(config)
+        self.lm_head = (
+            None
+            if config.tie_word_embeddings
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
+
+    @property
+    def head_weight(self) -> nn.Parameter:
+        """The output matrix [V, D], tied or not."""
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def forward(
+        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
+    ) -> Tensor:
+        """Hidden states [B, T, D] after the final norm; `compute_logits` is the caller's.
+
+        Without a cache, positions that restart at 0 separate the texts of a packed
+        row; padding has position 0 and touches nothing. With one, `kv_cache.attend`
+        is called once a layer with rotated queries and keys.
+        """
+        return self.model(input_ids_BT, positions_BT, kv_cache)
+
+    def compute_logits(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., D], in the model's dtype (vLLM's split).
+
+        Apart from `forward`, so that callers can take only the tokens they need.
+        """
+        return F.linear(hidden, self.head_weight)
+
+
+class SequenceScorer(nn.Module):
+    """The same decoder with a scalar head, for reward models.
+
+    Opens in transformers as `LlamaForSequenceClassification` or Qwen2's with one
+    label; the score of a text is that of its last token.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = LlamaModel(config)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def forward(
+        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
+    ) -> Tensor:
+        """Hidden states [B, T, D] after the final norm, as the language model's."""
+        return self.model(input_ids_BT, positions_BT, kv_cache)
+
+    def compute_scores(self, hidden: Tensor) -> Tensor:
+        """Scores [...] of hidden states [..., D]; pick each text's last token first."""
+        return self.score(hidden).squeeze(-1)
