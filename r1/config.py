@@ -34,7 +34,9 @@ class Config(BaseModel):
     A `~` in a path that is set is expanded; a relative path is relative to the current directory.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants"
+    )
 
     @field_validator("*", mode="after")
     @classmethod
@@ -176,7 +178,7 @@ class _Explainer:
             if problem not in problems:
                 problems.append(problem)
         return [
-            f"{self._source(key)}: {key or 'the whole config'}: {' or '.join(problems)}"
+            f"{self._source(key)}: {key or 'the whole config'}: {_join(problems)}"
             for key, problems in by_key.items()
         ]
 
@@ -225,6 +227,14 @@ class _Explainer:
         if elsewhere:
             return f"; did you mean {elsewhere[0]}?"
         return f"; valid keys: {', '.join(siblings)}"
+
+
+def _join(problems: list[str]) -> str:
+    """One sentence for the members of a union: `expected A or B, got C`."""
+    parts = [problem.removeprefix("expected ").partition(", got ") for problem in problems]
+    if len({got for _, _, got in parts}) == 1 and parts[0][2]:
+        return f"expected {' or '.join(expected for expected, _, _ in parts)}, got {parts[0][2]}"
+    return " or ".join(problems)
 
 
 _EXPECTED: Mapping[str, str] = {
