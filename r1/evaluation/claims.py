@@ -1,0 +1,318 @@
+"""Claims about a run, stated as data and checked against its measured numbers.
+
+A claim is a few fields: what is said in words, an expression over the stages'
+results, and one bound. Recipes can name claims of this table or state their own.
+A claim whose numbers have not been measured neither holds nor fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import model_validator
+
+from r1.config import Config, nearest_name
+
+Results = Mapping[str, Mapping[str, object]]
+"""Metrics by stage name; the stage `run` holds what belongs to the whole run."""
+
+_METRICS = (
+    "pass_at_1",
+    "cons_at_8",
+    "mean_response_tokens",
+    "format_rate",
+    "language_consistency",
+    "truncated_rate",
+    "num_problems",
+    "num_samples",
+    "num_ungraded",
+    "num_missing",
+    "error_by_question",
+    "rerun_error",
+    "seconds",
+    "peak_rss_bytes",
+    "logprob_gap_mean_abs",
+    "logprob_gap_max_abs",
+)
+_AT_K = re.compile(r"(pass|cons)_at_[1-9]\d*")
+_EVERY_STAGE = re.compile(r"\bstage\.")
+_OPERATORS: dict[type[ast.AST], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+class NotMeasuredError(LookupError):
+    """A claim needs a number that the run does not have (yet)."""
+
+
+class Claim(Config):
+    """One statement that a run can prove or fail.
+
+    `value` is arithmetic over `<stage>.<metric>` (`r1.pass_at_1 - r1_zero.pass_at_1`),
+    and exactly one of the four bounds says what it must be. When `value` speaks of
+    `stage.<metric>`, it is taken for every stage for which `where` (such as
+    `stage.pass_at_1 < 0.95`) is true, and the worst of them counts.
+    Raises ValueError for an expression or metric that does not exist.
+    """
+
+    name: str
+    statement: str
+    value: str
+    where: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(bound is not None for _, bound in self._bounds()) != 1:
+            raise ValueError(
+                f"claim {self.name!r} needs exactly one of at_least, at_most, above, below"
+            )
+        check_expression(self.value, f"claim {self.name!r}: value")
+        if self.where:
+            check_expression(self.where, f"claim {self.name!r}: where")
+        return self
+
+    def _bounds(self) -> list[tuple[str, float | None]]:
+        return [(">=", self.at_least), ("<=", self.at_most), (">", self.above), ("<", self.below)]
+
+    @property
+    def comparison(self) -> str:
+        """One of >=, <=, >, <."""
+        return next(sign for sign, bound in self._bounds() if bound is not None)
+
+    @property
+    def bound(self) -> float:
+        """The number that the value is compared with."""
+        return next(bound for _, bound in self._bounds() if bound is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """A claim with its measured value; `holds` and `value` are None when not measured.
+
+    `worst_stage` names the stage that decided a claim about every stage.
+    """
+
+    claim: Claim
+    value: float | None
+    holds: bool | None
+    worst_stage: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The claim as it stands in report.json."""
+        return {
+            "holds": self.holds,
+            "value": self.value,
+            "bound": self.claim.bound,
+            "comparison": self.claim.comparison,
+            "statement": self.claim.statement,
+            "worst_stage": self.worst_stage or None,
+        }
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        name="base_rarely_right",
+        statement="The base model rarely solves the held-out problems",
+        value="base.pass_at_1",
+        at_most=0.25,
+    ),
+    Claim(
+        name="r1_zero_learns_by_rl_alone",
+        statement="R1-Zero, by reinforcement learning alone, solves most of them",
+        value="r1_zero.pass_at_1",
+        at_least=0.80,
+    ),
+    Claim(
+        name="r1_zero_thinks_longer",
+        statement="R1-Zero's responses are longer than the base model's (ratio of mean tokens)",
+        value="r1_zero.mean_response_tokens / base.mean_response_tokens",
+        at_least=1.5,
+    ),
+    Claim(
+        name="majority_beats_single",
+        statement="A majority of 8 beats a single sample at every stage below 95% "
+        "(smallest cons@8 - pass@1)",
+        value="stage.cons_at_8 - stage.pass_at_1",
+        where="stage.pass_at_1 < 0.95",
+        above=0.0,
+    ),
+    Claim(
+        name="r1_zero_mixes_languages",
+        statement="R1-Zero mixes languages in its thoughts (language consistency)",
+        value="r1_zero.language_consistency",
+        below=0.90,
+    ),
+    Claim(
+        name="r1_keeps_one_language",
+        statement="R1 keeps to the question's language (language consistency)",
+        value="r1.language_consistency",
+        at_least=0.95,
+    ),
+    Claim(
+        name="r1_keeps_accuracy",
+        statement="R1 solves as many as R1-Zero, to within three points (difference in pass@1)",
+        value="r1.pass_at_1 - r1_zero.pass_at_1",
+        at_least=-0.03,
+    ),
+    Claim(
+        name="distillation_beats_rl",
+        statement="The distilled student beats the same student trained by RL alone "
+        "(difference in pass@1)",
+        value="student_distilled.pass_at_1 - student_rl.pass_at_1",
+        at_least=0.10,
+    ),
+    Claim(
+        name="logprob_gap_is_small",
+        statement="Sampler and trainer agree on the log-probs (mean absolute difference)",
+        value="run.logprob_gap_mean_abs",
+        at_most=1e-5,
+    ),
+)
+
+
+def find_claims(listed: list[object]) -> tuple[Claim, ...]:
+    """Claims by name from the table, or in full as mappings.
+
+    Raises ValueError for an unknown name, with the nearest one.
+    """
+    by_name = {claim.name: claim for claim in CLAIMS}
+    found: list[Claim] = []
+    for item in listed:
+        if isinstance(item, Mapping):
+            found.append(Claim.model_validate(dict(item)))
+        elif item in by_name:
+            found.append(by_name[str(item)])
+        else:
+            raise ValueError(f"unknown claim {item!r}{_nearest(str(item), tuple(by_name))}")
+    return tuple(found)
+
+
+def check_claims(claims: tuple[Claim, ...], results: Results) -> list[ClaimResult]:
+    """Measure every claim on the results of a run's stages, in the order given."""
+    return [check_claim(claim, results) for claim in claims]
+
+
+def check_claim(claim: Claim, results: Results) -> ClaimResult:
+    """Measure one claim; not measured is an answer, not an error."""
+    values: list[tuple[float, str]] = []
+    for stage in _stages_of(claim, results):
+        try:
+            values.append((evaluate_expression(claim.value, results, stage), stage))
+        except NotMeasuredError:
+            continue
+    if not values:
+        return ClaimResult(claim, value=None, holds=None)
+    worst = min if claim.comparison in (">", ">=") else max
+    value, stage = worst(values)
+    # Without rounding, .77 - .80 would miss a bound of -.03 by the noise of binary fractions.
+    holds = _COMPARISONS[claim.comparison](round(value, 12), claim.bound)
+    return ClaimResult(claim, value, holds, stage)
+
+
+def _stages_of(claim: Claim, results: Results) -> list[str]:
+    if not _EVERY_STAGE.search(claim.value):
+        return [""]
+    stages: list[str] = []
+    for name in results:
+        try:
+            if name != "run" and (not claim.where or _is_true(claim.where, results, name)):
+                stages.append(name)
+        except NotMeasuredError:
+            continue
+    return stages
+
+
+def _is_true(condition: str, results: Results, stage: str) -> bool:
+    return evaluate_expression(condition, results, stage) != 0.0
+
+
+def evaluate_expression(text: str, results: Results, stage: str = "") -> float:
+    """Arithmetic or one comparison (1.0 or 0.0) over measured numbers.
+
+    `stage` is the stage that the word `stage` stands for. Raises NotMeasuredError
+    when a number is absent, or a divisor is zero.
+    """
+    return _evaluate(ast.parse(text, mode="eval").body, results, stage)
+
+
+def _evaluate(node: ast.AST, results: Results, stage: str) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, results, stage)
+        case ast.BinOp(left=left, op=op, right=right):
+            try:
+                apply = _OPERATORS[type(op)]
+                return apply(_evaluate(left, results, stage), _evaluate(right, results, stage))
+            except ZeroDivisionError:
+                raise NotMeasuredError("division by zero") from None
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            compare = _COMPARISONS[_sign(op)]
+            return float(compare(_evaluate(left, results, stage), _evaluate(right, results, stage)))
+        case ast.Attribute(value=ast.Name(id=name), attr=metric):
+            return _measured(results, stage if name == "stage" else name, metric)
+    raise AssertionError(f"unchecked expression: {ast.dump(node)}")
+
+
+def _measured(results: Results, stage: str, metric: str) -> float:
+    value = results.get(stage, {}).get(metric)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotMeasuredError(f"{stage}.{metric}")
+    return float(value)
+
+
+def _sign(op: ast.AST) -> str:
+    return {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<"}.get(type(op), "")
+
+
+def check_expression(text: str, where: str) -> None:
+    """Raise ValueError, beginning with `where`, unless the expression can be evaluated."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        raise ValueError(f"{where}: {text!r} is not an expression") from None
+    for node in _operands(tree, text, where):
+        if node.attr not in _METRICS and not _AT_K.fullmatch(node.attr):
+            raise ValueError(f"{where}: unknown metric {node.attr!r}{_nearest(node.attr, _METRICS)}")
+
+
+def _operands(node: ast.AST, text: str, where: str) -> list[ast.Attribute]:
+    match node:
+        case ast.Constant(value=int() | float()):
+            return []
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _operands(operand, text, where)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _operands(left, text, where) + _operands(right, text, where)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if _sign(op):
+            return _operands(left, text, where) + _operands(right, text, where)
+        case ast.Attribute(value=ast.Name()):
+            return [node]
+    raise ValueError(
+        f"{where}: {text!r} may only hold numbers, <stage>.<metric>, + - * / and one comparison"
+    )
+
+
+def _nearest(name: str, choices: tuple[str, ...]) -> str:
+    near = nearest_name(name, choices)
+    hint = f"; did you mean {near!r}?" if near else ""
+    return f"{hint} (choices: {', '.join(choices)})"

@@ -1,0 +1,77 @@
+"""The verb `r1 evaluate`: a model by name, a task by name, a folder of records and numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from r1.engine.engine import Engine, EngineConfig
+from r1.evaluation.evaluate import EvaluationSettings, evaluate
+from r1.evaluation.result import EvaluationResult
+from r1.models.catalogue import resolve_model
+from r1.models.hf_checkpoint import load_model
+from r1.run_log import RunFolder, peak_rss_bytes, versions, write_json
+from r1.tasks.task import TaskConfig, build_task, preflight
+from r1.text.tokenizer import load_tokenizer
+
+_FINGERPRINT_BYTES = 1 << 16
+
+
+class EvaluateConfig(EvaluationSettings):
+    """`r1 evaluate`: one model on one task.
+
+    `model` is a checkpoint folder, a .gguf file, a name from `r1 models` or a hub id;
+    `dtype` None keeps the checkpoint's own.
+    """
+
+    output: Path
+    model: str
+    task: TaskConfig
+    engine: EngineConfig = EngineConfig()
+    dtype: str | None = None
+    device: str = "cpu"
+
+
+def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
+    """Evaluate into `config.output`: evaluation/records.jsonl and stage.json.
+
+    The same command again continues an interrupted run. Raises RunError, TaskError or
+    another ValueError of one line before the model is loaded when something is amiss.
+    """
+    path = resolve_model(config.model)
+    task = build_task(config.task)
+    preflight(task, (config.split,))
+    with RunFolder.open(config.output, config=config) as run:
+        tokenizer = load_tokenizer(path)
+        model = load_model(path, dtype=config.dtype, device=config.device)
+        engine = Engine(model, tokenizer, config.engine)
+        records_path = run.path / "evaluation" / "records.jsonl"
+        result = evaluate(engine, tokenizer, task, config, records_path, fingerprint_weights(path))
+        stage = {
+            "name": run.path.name,
+            "kind": "evaluate",
+            "seconds": result.seconds,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "evaluation": result.to_json(),
+            "versions": versions(),
+        }
+        write_json(run.path / "stage.json", stage)
+    return result
+
+
+def fingerprint_weights(path: Path) -> str:
+    """A short hash that tells one checkpoint from another.
+
+    Reads the size and both ends of every weight file, not all of it: a training step
+    moves nearly every weight, and a large checkpoint takes minutes to read.
+    """
+    files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.gguf")])
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_FINGERPRINT_BYTES))
+            stream.seek(max(0, size - _FINGERPRINT_BYTES))
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]
