@@ -1,0 +1,1 @@
+"""Turning samples and graded rollouts into better weights."""
