@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from r1.models.layers import RMSNorm
 from r1.models.llama import LlamaForCausalLM, SequenceScorer
@@ -45,7 +45,9 @@ def allocate_model(config: ModelConfig, dtype: torch.dtype, device: str | torch.
     """A model with uninitialised weights, to be filled by a checkpoint loader."""
     with torch.device("meta"):
         model = ARCHITECTURES[config.architecture](config)
-    return model.to(dtype).to_empty(device=device)
+    # Module.to_empty does the same through empty_like, which imports half a second of torch
+    # decompositions for meta tensors.
+    return model._apply(lambda meta: torch.empty(meta.shape, dtype=dtype, device=device))
 
 
 def build_model(
@@ -100,7 +102,7 @@ def scorer_config(config: ModelConfig) -> ModelConfig:
 
 
 @torch.no_grad()
-def _init_normal(parameter: nn.Parameter, std: float, generator: torch.Generator) -> None:
+def _init_normal(parameter: Tensor, std: float, generator: torch.Generator) -> None:
     values = torch.empty(parameter.shape, dtype=torch.float32).normal_(
         0.0, std, generator=generator
     )

@@ -141,8 +141,10 @@ def segment_attention(
     outputs, first = [], 0
     for num_segments, length in plan.buckets:
         last = first + num_segments * length
-        bucket = (part[first:last].unflatten(0, (num_segments, length)) for part in padded)
-        outputs.append(causal_attention(*bucket, scale).reshape(last - first, -1))
+        query, key, value = (
+            part[first:last].unflatten(0, (num_segments, length)) for part in padded
+        )
+        outputs.append(causal_attention(query, key, value, scale).reshape(last - first, -1))
         first = last
     slots = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return _UnpadSegments.apply(slots, plan.unpad_index).view(query_BTHK.shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gguf import GGUFReader, ReaderTensor
 from gguf.quants import dequantize
@@ -47,6 +48,22 @@ _LAYER_NAMES = {
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 
+class _PlainArrayReader(GGUFReader):
+    """GGUFReader over a plain view of its memory map.
+
+    It slices its data once for every token and merge of the vocabulary, and
+    numpy's memmap subclass makes each slice several times slower.
+    """
+
+    @property
+    def data(self) -> np.ndarray:  # type: ignore[override]
+        return self._plain_data
+
+    @data.setter
+    def data(self, memory_map: np.memmap) -> None:
+        self._plain_data = memory_map.view(np.ndarray)
+
+
 class GgufCheckpoint:
     """An open GGUF file: its config, and its tensors under Hugging Face names."""
 
@@ -56,8 +73,8 @@ class GgufCheckpoint:
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such file")
         try:
-            self._reader = GGUFReader(self.path)
-        except (ValueError, IndexError, OSError, UnicodeDecodeError) as error:
+            self._reader = _PlainArrayReader(self.path)
+        except (ValueError, IndexError, KeyError, OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.path}: not a readable GGUF file ({error})") from error
         name = self._metadata("general.architecture")
         if name not in _FAMILIES:

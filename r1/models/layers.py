@@ -16,6 +16,24 @@ from torch.nn import functional as F
 from r1.models.model_config import ModelConfig, RopeParameters
 
 
+class Linear(nn.Linear):
+    """nn.Linear whose weights wait for `build_model` or a checkpoint.
+
+    The default initialisation would be drawn for nothing, and on meta tensors it
+    imports a second of torch decompositions.
+    """
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
+class Embedding(nn.Embedding):
+    """nn.Embedding whose weights wait for `build_model` or a checkpoint."""
+
+    def reset_parameters(self) -> None:
+        """Leave the memory as it is."""
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm (arXiv:1910.07467), computed in fp32 as Llama does."""
 
@@ -85,9 +103,9 @@ class SwiGLU(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.gate_proj = nn.Linear(hidden, inner, bias=bias)
-        self.up_proj = nn.Linear(hidden, inner, bias=bias)
-        self.down_proj = nn.Linear(inner, hidden, bias=bias)
+        self.gate_proj = Linear(hidden, inner, bias=bias)
+        self.up_proj = Linear(hidden, inner, bias=bias)
+        self.down_proj = Linear(inner, hidden, bias=bias)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""

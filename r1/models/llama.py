@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from r1.models.attention import AttentionPlan, KVCache, segment_attention
-from r1.models.layers import RMSNorm, RotaryEmbedding, SwiGLU, apply_rope
+from r1.models.layers import Embedding, Linear, RMSNorm, RotaryEmbedding, SwiGLU, apply_rope
 from r1.models.model_config import ModelConfig
 
 
@@ -26,10 +26,10 @@ class Attention(nn.Module):
         hidden, bias = config.hidden_size, config.has_qkv_bias
         query_size = config.num_attention_heads * config.head_dim
         key_size = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(hidden, query_size, bias=bias)
-        self.k_proj = nn.Linear(hidden, key_size, bias=bias)
-        self.v_proj = nn.Linear(hidden, key_size, bias=bias)
-        self.o_proj = nn.Linear(query_size, hidden, bias=config.has_output_bias)
+        self.q_proj = Linear(hidden, query_size, bias=bias)
+        self.k_proj = Linear(hidden, key_size, bias=bias)
+        self.v_proj = Linear(hidden, key_size, bias=bias)
+        self.o_proj = Linear(query_size, hidden, bias=config.has_output_bias)
 
     def forward(
         self,
@@ -77,7 +77,7 @@ class LlamaModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
         )
@@ -99,8 +99,9 @@ class LlamaModel(nn.Module):
 class LlamaForCausalLM(nn.Module):
     """A language model: the decoder and a head over the vocabulary.
 
-    With tied embeddings there is no `lm_head` parameter: the head is
-    `model.embed_tokens.weight`, as in the checkpoint.
+    Made by `build_model` (random weights) or `load_model`; the bare constructor
+    leaves the weights uninitialised. With tied embeddings there is no `lm_head`
+    parameter: the head is `model.embed_tokens.weight`, as in the checkpoint.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -110,11 +111,11 @@ class LlamaForCausalLM(nn.Module):
         self.lm_head = (
             None
             if config.tie_word_embeddings
-            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            else Linear(config.hidden_size, config.vocab_size, bias=False)
         )
 
     @property
-    def head_weight(self) -> nn.Parameter:
+    def head_weight(self) -> Tensor:
         """The output matrix [V, D], tied or not."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
@@ -148,7 +149,7 @@ class SequenceScorer(nn.Module):
         super().__init__()
         self.config = config
         self.model = LlamaModel(config)
-        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+        self.score = Linear(config.hidden_size, 1, bias=False)
 
     def forward(
         self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
