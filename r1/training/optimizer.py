@@ -121,13 +121,14 @@ class Optimizer:
         Raises NonFiniteError, with no weight or moment changed, for a gradient norm
         that is not finite.
         """
-        gradients = [p.grad for p in self._masters.values() if p.grad is not None]
-        grad_norm = float(nn.utils.get_total_norm(gradients))
+        masters = list(self._masters.values())
+        norm = nn.utils.get_total_norm([p.grad for p in masters if p.grad is not None])
+        grad_norm = float(norm)
         if not math.isfinite(grad_norm):
             self.zero_grad()
             raise NonFiniteError(f"the gradient norm is {grad_norm} at step {self.num_steps + 1}")
-        if self.config.max_grad_norm and grad_norm > self.config.max_grad_norm:
-            torch._foreach_mul_(gradients, self.config.max_grad_norm / grad_norm)
+        if self.config.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(masters, self.config.max_grad_norm, norm)
         learning_rate = learning_rate_at(self.config, self.num_steps, self.total_steps)
         for group in self._adamw.param_groups:
             group["lr"] = learning_rate

@@ -33,6 +33,7 @@ class Tied(nn.Module):
         self.norm = nn.LayerNorm(4, dtype=dtype)
         self.lm_head = nn.Linear(4, 6, bias=False, dtype=dtype)
         self.lm_head.weight = self.embed_tokens.weight
+        self.bias: torch.Tensor
         self.register_buffer("bias", torch.zeros(3))
         self.register_buffer("cache", torch.zeros(3), persistent=False)
 

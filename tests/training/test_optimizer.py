@@ -97,12 +97,11 @@ def test_micro_batches_add_up_in_fp32() -> None:
     optimizer = Optimizer(model, OptimizerConfig(), 1)
     for seed in range(4):
         optimizer.backward(loss_of(model, seed) / 4)
-    expected = []
+    sums = [torch.zeros_like(p, dtype=torch.float32) for p in model.parameters()]
     for seed in range(4):
-        expected.append(
-            [g.float() for g in torch.autograd.grad(loss_of(model, seed) / 4, model.parameters())]
-        )
-    norm = math.sqrt(sum(sum(gs).square().sum().item() for gs in zip(*expected, strict=True)))
+        gradients = torch.autograd.grad(loss_of(model, seed) / 4, list(model.parameters()))
+        sums = [total + g.float() for total, g in zip(sums, gradients, strict=True)]
+    norm = math.sqrt(sum(total.square().sum().item() for total in sums))
     assert optimizer.step().grad_norm == approx(norm, rel=1e-4)
 
 
