@@ -86,10 +86,10 @@ def to_json(value: Any, indent: int | None = None) -> str:
 def _jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "item"):  # a scalar of numpy or torch
-        return value.item()
+    if callable(dump := getattr(value, "model_dump", None)):  # a config
+        return dump(mode="json")
+    if callable(item := getattr(value, "item", None)):  # a scalar of numpy or torch
+        return item()
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

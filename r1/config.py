@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import tomllib
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -183,7 +182,7 @@ class _Explainer:
         ]
 
     def _source(self, key: str) -> str:
-        for override_key, source in reversed(self.source_by_key.items()):
+        for override_key, source in reversed(list(self.source_by_key.items())):
             if f"{key}.".startswith(f"{override_key}.") or override_key.startswith(f"{key}."):
                 return source
         return self.source
@@ -193,9 +192,9 @@ class _Explainer:
         node: Any = self.data
         keys = []
         for index, part in enumerate(location):
-            is_index = isinstance(node, list) and isinstance(part, int)
-            if is_index or (isinstance(node, dict) and part in node):
-                node = node[part]
+            children = dict(enumerate(node)) if isinstance(node, list) else node
+            if isinstance(children, dict) and part in children:
+                node = children[part]
                 keys.append(str(part))
             elif kind == "missing" and index == len(location) - 1:
                 keys.append(str(part))
@@ -335,14 +334,14 @@ def _toml_key(key: str) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    writers: tuple[tuple[type, Callable[[Any], str]], ...] = (
+    writers: tuple[tuple[type, Callable[[Any], str]], ...] = (  # bool first: it is an int
         (bool, lambda v: "true" if v else "false"),
-        (int, str),
-        (float, lambda v: repr(v) if math.isfinite(v) else str(v)),
+        (int, repr),
+        (float, repr),  # inf and nan are TOML's words too
         # JSON's escapes are TOML's, except that TOML also wants DEL escaped.
         (str, lambda v: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f")),
         (list, lambda v: f"[{', '.join(_toml_value(item) for item in v)}]"),
-        (dict, _toml_inline_table),
+        (dict, lambda v: _toml_inline_table(v)),
     )
     return next(write(value) for python_type, write in writers if isinstance(value, python_type))
 

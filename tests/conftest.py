@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = set(config.getoption("wanted_markers"))
+    wanted = set(config.getoption("wanted_markers") or [])
     unknown = wanted - set(OPTIONAL_MARKERS)
     if unknown:
         raise pytest.UsageError(

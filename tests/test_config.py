@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,7 +61,8 @@ def error_of(path: Path | None, *overrides: str) -> str:
 def test_file_and_overrides_resolve_once(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        'model = "tiny"\nstop = ["a", "b"]\n[grpo]\nlearning_rate = 1\n[by_name.one]\nclip = [0.1, 0.3]',
+        'model = "tiny"\nstop = ["a", "b"]\n'
+        "[grpo]\nlearning_rate = 1\n[by_name.one]\nclip = [0.1, 0.3]",
     )
     config = load_config(
         Recipe, path, ["grpo.group_size=8", "max_steps=3", "output=runs/y", 'options={a=1, b="x"}']
@@ -134,7 +136,8 @@ def test_each_mistake_has_its_line_and_its_source(tmp_path: Path) -> None:
     path = write(tmp_path, "grop = 1")
     assert error_of(path, "grpo.group_size=many").splitlines() == [
         f"{path}: model: is required",
-        'override grpo.group_size=many: grpo.group_size: expected a whole number, got "many" (text)',
+        "override grpo.group_size=many: grpo.group_size: "
+        'expected a whole number, got "many" (text)',
         f"{path}: grop: unknown key; did you mean grpo?",
     ]
     assert error_of(None, "model=impossible") == (
@@ -191,8 +194,6 @@ def test_a_saved_config_loads_the_same(tmp_path: Path, suffix: str) -> None:
 def test_any_text_and_number_round_trips(text: str, number: float) -> None:
     config = Recipe(model=text, grpo=Policy(learning_rate=number), options={text: text})
     assert Recipe.model_validate_json(config.model_dump_json()) == config
-    import tomllib
-
     assert tomllib.loads(dump_config(config))["model"] == text
     assert tomllib.loads(dump_config(config))["grpo"]["learning_rate"] == number
     assert tomllib.loads(dump_config(config))["options"] == {text: text}

@@ -1,0 +1,61 @@
+# Everything a fresh clone needs, with Python 3.11 or newer and make: `make quickstart`, `make test`.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+RUN ?= runs/quickstart
+PYTEST_ARGS ?= -n auto
+OVERRIDES ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.r1-installed
+INSTALLED_DEV := $(VENV)/.r1-installed-dev
+
+.PHONY: help quickstart test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quickstart   set up, train a tiny R1 from a base model, report on it (about ten minutes)"
+	@echo "make test         set up and run the test suite (PYTEST_ARGS='-k engine' for a part)"
+	@echo "make lint         set up and check formatting, lint and types"
+	@echo "make format       set up and format the code"
+	@echo "make clean        remove the environment and caches (runs/ stays)"
+	@echo "PYTHON=python3.12 chooses the interpreter, OVERRIDES='key=value' changes the quickstart"
+
+quickstart: $(INSTALLED)
+	@$(BIN)/r1 run recipes/quickstart.toml output=$(RUN) $(OVERRIDES)
+	@echo
+	@echo "Report:   $(RUN)/report.html"
+	@echo "Figures:  $(RUN)/report.json"
+	@echo "Chat:     $(BIN)/r1 chat $(RUN)"
+
+test: $(INSTALLED_DEV)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED_DEV)
+	@$(BIN)/ruff format --check r1 tests
+	@$(BIN)/ruff check r1 tests
+	@$(BIN)/pyright
+
+format: $(INSTALLED_DEV)
+	@$(BIN)/ruff format r1 tests
+	@$(BIN)/ruff check --fix r1 tests
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find r1 tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer not found: set PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: set PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "no environment could be made: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]'
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,data,dev]'
+	@touch $@ $(INSTALLED)
