@@ -192,7 +192,7 @@ class _Explainer:
         node: Any = self.data
         keys = []
         for index, part in enumerate(location):
-            children = dict(enumerate(node)) if isinstance(node, list) else node
+            children: Any = dict(enumerate(node)) if isinstance(node, list) else node
             if isinstance(children, dict) and part in children:
                 node = children[part]
                 keys.append(str(part))
