@@ -1,0 +1,393 @@
+"""The engine: requests in, samples out. The package's own `Generator`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from r1.config import Config
+from r1.engine.block_manager import BlockManager
+from r1.engine.detokenizer import IncrementalDetokenizer
+from r1.engine.input_batch import InputBatch
+from r1.engine.kv_cache import PagedKVCache
+from r1.engine.model_runner import ModelRunner
+from r1.engine.sampler import stream_key
+from r1.engine.scheduler import Scheduler
+from r1.engine.sequence import Sequence, SequenceGroup
+from r1.models.llama import LlamaForCausalLM
+from r1.records import FinishReason, GenerationRequest, Sample
+from r1.text.tokenizer import DecodeStream, Tokenizer
+
+
+class EngineConfig(Config):
+    """Limits of the engine; vLLM's names.
+
+    `kv_cache_bytes` bounds the cache (in all layers together) unless `num_blocks`
+    is set. `max_model_len` None is the model's own context, or what the cache
+    holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
+    """
+
+    block_size: int = Field(default=16, ge=1)
+    kv_cache_bytes: int = Field(default=512 * 2**20, ge=1)
+    num_blocks: int | None = Field(default=None, ge=1)
+    max_num_seqs: int = Field(default=512, ge=1)
+    max_num_batched_tokens: int = Field(default=2048, ge=1)
+    max_model_len: int | None = Field(default=None, ge=2)
+    enable_prefix_caching: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one step added to one sample; `finished` is the whole sample at its end."""
+
+    request_id: str
+    sample_index: int
+    new_token_ids: tuple[int, ...]
+    new_text: str
+    finished: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Load and counters of an engine (the counters only grow)."""
+
+    num_waiting: int
+    num_prefilling: int
+    num_running: int
+    num_blocks: int
+    num_free_blocks: int
+    num_cached_blocks: int
+    num_steps: int
+    num_generated_tokens: int
+    num_cached_tokens: int
+    num_preemptions: int
+    weights_version: int
+
+
+class Engine:
+    """Continuous batching on one model; a `Generator`, and `step()` for streaming.
+
+    The model is the engine's to overwrite: `load_weights` copies into it. Results
+    depend only on the weights and the request (fp32; to rounding in the last bits, which
+    follows the batch). The same calls on a fresh engine, or after `load_weights` or
+    `reset_prefix_cache`, repeat bit for bit on the same machine and thread count.
+    """
+
+    def __init__(
+        self, model: LlamaForCausalLM, tokenizer: Tokenizer, config: EngineConfig | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config or EngineConfig()
+        self.weights_version = 0
+        num_blocks = _num_blocks(model, self.config)
+        self.max_model_len = _max_model_len(model, self.config, num_blocks)
+        self._rows = InputBatch(
+            self.config.max_num_seqs, self.max_model_len, self.config.block_size
+        )
+        self._block_manager = BlockManager(num_blocks)
+        self._scheduler = Scheduler(
+            self._block_manager,
+            self._rows,
+            self.config.max_num_batched_tokens,
+            self.config.enable_prefix_caching,
+        )
+        shape = model.config
+        self._kv_cache = PagedKVCache(
+            num_layers=shape.num_hidden_layers,
+            num_blocks=num_blocks,
+            block_size=self.config.block_size,
+            num_kv_heads=shape.num_key_value_heads,
+            head_dim=shape.head_dim,
+            dtype=model.head_weight.dtype,
+            device=model.head_weight.device,
+        )
+        self._runner = ModelRunner(model, self._kv_cache, self._rows)
+        self._num_arrivals = 0
+        self._num_steps = 0
+        self._num_generated_tokens = 0
+
+    # ------------------------------------------------------------ Generator
+
+    def generate(
+        self,
+        requests: SequenceOf[GenerationRequest],
+        on_sample: Callable[[Sample], None] | None = None,
+    ) -> list[list[Sample]]:
+        """Answer every request; result[i][j] is sample j of requests[i].
+
+        Raises ValueError for a request that can never run, before any is started. When
+        interrupted (Ctrl-C, an exception in `on_sample`) the engine is left empty.
+        """
+        if self.has_unfinished():
+            raise ValueError("generate: the engine still has requests of add_request() to step()")
+        groups = [self._new_group(request, is_streaming=False) for request in requests]
+        place = {
+            sequence: (i, j)
+            for i, group in enumerate(groups)
+            for j, sequence in enumerate(group.sequences)
+        }
+        samples: list[list[Sample | None]] = [[None] * len(group.sequences) for group in groups]
+        for group in groups:
+            self._scheduler.add(group)
+        try:
+            while self.has_unfinished():
+                for sequence, sample in self._advance()[1]:
+                    i, j = place[sequence]
+                    samples[i][j] = sample
+                    if on_sample is not None:
+                        on_sample(sample)
+        except BaseException:
+            self._scheduler.abort_all()
+            raise
+        return [[sample for sample in row if sample is not None] for row in samples]
+
+    def load_weights(self, named_tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Copy new weights into the model and forget the prefix cache.
+
+        Refused while sequences are in flight: a sample is of one version. Raises
+        ValueError naming the tensors that are missing, unknown or misshapen; then
+        no weight has changed.
+        """
+        if self.has_unfinished():
+            raise ValueError("load_weights: requests are in flight; finish or cancel them first")
+        parameters = dict(self.model.named_parameters())
+        received = dict(named_tensors)
+        for what, names in (
+            ("unknown", received.keys() - parameters.keys()),
+            ("missing", parameters.keys() - received.keys()),
+        ):
+            if names:
+                shown = ", ".join(sorted(names)[:3])
+                raise ValueError(f"load_weights: {len(names)} {what} tensors: {shown}")
+        for name, tensor in received.items():
+            if tensor.shape != parameters[name].shape:
+                shape, expected = list(tensor.shape), list(parameters[name].shape)
+                raise ValueError(f"load_weights: {name} has shape {shape}, expected {expected}")
+        with torch.no_grad():
+            for name, tensor in received.items():
+                parameters[name].copy_(tensor)
+        self.weights_version = version
+        self.reset_prefix_cache()
+
+    # ------------------------------------------------------------ streaming
+
+    def add_request(self, request: GenerationRequest) -> None:
+        """Queue a request for `step()`. Raises ValueError if it can never run."""
+        if any(self._request_ids_in_flight(request.id)):
+            raise ValueError(f"request {request.id!r} is already in flight")
+        self._scheduler.add(self._new_group(request, is_streaming=True))
+
+    def step(self) -> list[StepOutput]:
+        """Compute one batch; an output for every sample that got a token or ended."""
+        try:
+            return self._advance()[0]
+        except BaseException:
+            self._scheduler.abort_all()
+            raise
+
+    def cancel(self, request_id: str) -> list[Sample]:
+        """Stop a request and free its memory; returns its unfinished samples as they are.
+
+        A request that is unknown or finished gives an empty list.
+        """
+        cancelled = self._scheduler.cancel(request_id)
+        return [self._to_sample(sequence, "cancelled") for sequence in cancelled]
+
+    def has_unfinished(self) -> bool:
+        """Whether any request is waiting or running."""
+        return self._scheduler.has_unfinished()
+
+    def reset_prefix_cache(self) -> None:
+        """Forget the prompts seen so far; what runs is not disturbed."""
+        self._block_manager.reset_prefix_cache()
+
+    def stats(self) -> EngineStats:
+        """Load and counters, cheap enough to read at every step."""
+        scheduler = self._scheduler
+        return EngineStats(
+            num_waiting=sum(len(group.sequences) for group in scheduler.waiting),
+            num_prefilling=sum(len(group.sequences) for group in scheduler.prefilling),
+            num_running=len(scheduler.running),
+            num_blocks=self._block_manager.num_blocks,
+            num_free_blocks=self._block_manager.num_free_blocks,
+            num_cached_blocks=self._block_manager.num_cached_blocks,
+            num_steps=self._num_steps,
+            num_generated_tokens=self._num_generated_tokens,
+            num_cached_tokens=scheduler.num_cached_tokens,
+            num_preemptions=scheduler.num_preemptions,
+            weights_version=self.weights_version,
+        )
+
+    # ------------------------------------------------------------ inside
+
+    def _advance(self) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
+        """Schedule, run, postprocess."""
+        batch = self._scheduler.schedule()
+        try:
+            sampled = self._runner.execute(batch)
+        except ValueError:
+            self._kv_cache.clear()
+            raise
+        slots = self._scheduler.advance(batch)
+        self._num_steps += 1
+        if sampled is None:
+            return [], []
+        self._rows.append_tokens(slots, sampled)
+        self._num_generated_tokens += len(slots)
+        return self._postprocess(slots)
+
+    def _postprocess(
+        self, slots: np.ndarray
+    ) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
+        """End what has ended; Python touches only those rows and the ones with text."""
+        rows = self._rows
+        is_stopped = rows.ended_by_token(slots)
+        is_streamed: list[Sequence] = []
+        for index in np.flatnonzero(rows.has_text[slots]):
+            sequence = rows.sequences[slots[index]]
+            assert sequence is not None and sequence.detokenizer is not None
+            if not is_stopped[index]:
+                token_id = int(rows.token_ids[slots[index], rows.num_tokens[slots[index]] - 1])
+                is_stopped[index] = sequence.detokenizer.push(token_id)
+            if sequence.is_streaming:
+                is_streamed.append(sequence)
+        is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
+        new_ids = {s: int(rows.token_ids[s.slot, rows.num_tokens[s.slot] - 1]) for s in is_streamed}
+        ended = self._scheduler.finish(slots[is_ended])
+        finished = {
+            sequence: self._to_sample(sequence, "stop" if stopped else "length")
+            for sequence, stopped in zip(ended, is_stopped[is_ended], strict=True)
+        }
+        outputs = [
+            self._step_output(sequence, new_ids[sequence], finished.get(sequence))
+            for sequence in is_streamed
+        ]
+        return outputs, list(finished.items())
+
+    def _step_output(self, sequence: Sequence, token_id: int, sample: Sample | None) -> StepOutput:
+        assert sequence.detokenizer is not None
+        new_text = sequence.detokenizer.take_new_text(None if sample is None else sample.text)
+        return StepOutput(sequence.request.id, sequence.sample_index, (token_id,), new_text, sample)
+
+    def _to_sample(self, sequence: Sequence, finish_reason: FinishReason) -> Sample:
+        token_ids = sequence.token_ids[sequence.num_prompt_tokens :].tolist()
+        return Sample(
+            request_id=sequence.request.id,
+            sample_index=sequence.sample_index,
+            prompt_ids=sequence.request.prompt_ids,
+            token_ids=tuple(token_ids),
+            text=self._text(sequence, token_ids),
+            sampler_logprobs=tuple(sequence.sampler_logprobs.tolist()),
+            raw_logprobs=tuple(sequence.raw_logprobs.tolist()),
+            finish_reason=finish_reason,
+            weights_version=self.weights_version,
+        )
+
+    def _text(self, sequence: Sequence, token_ids: list[int]) -> str:
+        """The reply's text, without the stop string or stop token that ended it."""
+        detokenizer = sequence.detokenizer
+        if detokenizer is not None and detokenizer.is_stopped:
+            return detokenizer.text
+        if token_ids and token_ids[-1] in sequence.stop_token_ids:
+            token_ids = token_ids[:-1]
+        return self.tokenizer.decode(token_ids)
+
+    def _request_ids_in_flight(self, request_id: str) -> Iterable[bool]:
+        scheduler = self._scheduler
+        for group in (*scheduler.waiting, *scheduler.prefilling):
+            yield group.sequences[0].request.id == request_id
+        for slot in scheduler.running.tolist():
+            sequence = self._rows.sequences[slot]
+            yield sequence is not None and sequence.request.id == request_id
+
+    def _new_group(self, request: GenerationRequest, is_streaming: bool) -> SequenceGroup:
+        self._check(request)
+        sampling = request.sampling
+        eos_ids = () if sampling.ignore_eos else self.tokenizer.eos_ids
+        stop_token_ids = tuple(dict.fromkeys((*eos_ids, *sampling.stop_token_ids)))
+        prompt = np.array(request.prompt_ids, np.int64)
+        group = SequenceGroup(deque())
+        for offset in range(request.num_samples):
+            sample_index = request.first_sample_index + offset
+            sequence = Sequence(
+                request=request,
+                sample_index=sample_index,
+                arrival=self._num_arrivals,
+                stream_key=stream_key(request.seed, request.id, sample_index),
+                stop_token_ids=stop_token_ids,
+                max_total_tokens=min(len(prompt) + sampling.max_tokens, self.max_model_len),
+                token_ids=prompt,
+                is_streaming=is_streaming,
+            )
+            if is_streaming or sampling.stop:
+                sequence.detokenizer = IncrementalDetokenizer(
+                    DecodeStream(self.tokenizer), sampling.stop, sampling.min_tokens
+                )
+            self._num_arrivals += 1
+            group.sequences.append(sequence)
+        return group
+
+    def _check(self, request: GenerationRequest) -> None:
+        where, vocab_size = f"request {request.id!r}", self.model.config.vocab_size
+        if not request.prompt_ids:
+            raise ValueError(f"{where}: the prompt is empty; it needs at least one token")
+        if request.num_samples < 1:
+            raise ValueError(f"{where}: num_samples must be 1 or more, not {request.num_samples}")
+        if len(request.prompt_ids) >= self.max_model_len:
+            raise ValueError(
+                f"{where}: a prompt of {len(request.prompt_ids)} tokens can never fit:"
+                f" max_model_len is {self.max_model_len}, prompt and reply together"
+            )
+        for what, ids in (
+            ("prompt_ids", request.prompt_ids),
+            ("stop_token_ids", request.sampling.stop_token_ids),
+        ):
+            bad = [token_id for token_id in ids if not 0 <= token_id < vocab_size]
+            if bad:
+                raise ValueError(
+                    f"{where}: {what} has {bad[0]}, outside the vocabulary of {vocab_size}"
+                )
+
+
+def _num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
+    if config.max_num_batched_tokens < config.max_num_seqs:
+        raise ValueError(
+            f"max_num_batched_tokens ({config.max_num_batched_tokens}) must be at least"
+            f" max_num_seqs ({config.max_num_seqs}): every sequence decodes one token a step"
+        )
+    if config.num_blocks is not None:
+        return config.num_blocks
+    shape = model.config
+    token_bytes = 2 * shape.num_key_value_heads * shape.head_dim * shape.num_hidden_layers
+    token_bytes *= model.head_weight.element_size()
+    num_blocks = config.kv_cache_bytes // (token_bytes * config.block_size)
+    if num_blocks < 1:
+        raise ValueError(
+            f"kv_cache_bytes = {config.kv_cache_bytes} holds no block: one of"
+            f" {config.block_size} tokens takes {token_bytes * config.block_size} bytes"
+        )
+    return num_blocks
+
+
+def _max_model_len(model: LlamaForCausalLM, config: EngineConfig, num_blocks: int) -> int:
+    capacity = num_blocks * config.block_size
+    context = model.config.max_position_embeddings
+    if config.max_model_len is None:
+        return min(context, capacity)
+    if config.max_model_len > capacity:
+        raise ValueError(
+            f"max_model_len = {config.max_model_len} does not fit a KV cache of {capacity}"
+            f" tokens: raise kv_cache_bytes or num_blocks"
+        )
+    if config.max_model_len > context:
+        raise ValueError(
+            f"max_model_len = {config.max_model_len} exceeds the model's context of {context}"
+        )
+    return config.max_model_len

@@ -1,0 +1,144 @@
+"""The running sequences as arrays, one row ("slot") each.
+
+A decode step touches Python objects only for sequences that end: everything that
+it needs of the others (last token, position, block table, sampling settings) is
+read and written for all rows at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from r1.engine.sampler import SampledTokens, SamplingBatch
+from r1.engine.sequence import Sequence
+
+
+class InputBatch:
+    """Persistent arrays of `max_num_seqs` rows; `token_ids` and tables widen as needed."""
+
+    def __init__(self, max_num_seqs: int, max_model_len: int, block_size: int) -> None:
+        self.block_size = block_size
+        self.max_model_len = max_model_len
+        self.sequences: list[Sequence | None] = [None] * max_num_seqs
+        self.free_slots = list(range(max_num_seqs - 1, -1, -1))
+        width = min(256, max_model_len)
+        self.token_ids = np.zeros((max_num_seqs, width), np.int64)
+        self.sampler_logprobs = np.zeros((max_num_seqs, width), np.float32)
+        self.raw_logprobs = np.zeros((max_num_seqs, width), np.float32)
+        self.block_table = np.zeros((max_num_seqs, -(-width // block_size)), np.int64)
+        self.stop_ids = np.full((max_num_seqs, 2), -1, np.int64)
+        self.num_tokens = np.zeros(max_num_seqs, np.int64)
+        self.num_prompt_tokens = np.zeros(max_num_seqs, np.int64)
+        self.num_blocks = np.zeros(max_num_seqs, np.int64)
+        self.max_total_tokens = np.zeros(max_num_seqs, np.int64)
+        self.min_tokens = np.zeros(max_num_seqs, np.int64)
+        self.arrival = np.zeros(max_num_seqs, np.int64)
+        self.has_text = np.zeros(max_num_seqs, bool)
+        self.is_streaming = np.zeros(max_num_seqs, bool)
+        self.temperature = np.ones(max_num_seqs, np.float64)
+        self.top_k = np.zeros(max_num_seqs, np.int64)
+        self.top_p = np.ones(max_num_seqs, np.float64)
+        self.min_p = np.zeros(max_num_seqs, np.float64)
+        self.stream_key = np.zeros(max_num_seqs, np.uint64)
+
+    def add(self, sequence: Sequence, block_ids: list[int]) -> int:
+        """Give a sequence a row with its tokens, blocks and settings; returns the slot."""
+        slot = self.free_slots.pop()
+        sequence.slot = slot
+        self.sequences[slot] = sequence
+        num_tokens = len(sequence.token_ids)
+        self._widen(num_tokens)
+        self.num_tokens[slot] = num_tokens
+        self.num_prompt_tokens[slot] = sequence.num_prompt_tokens
+        self.token_ids[slot, :num_tokens] = sequence.token_ids
+        reply = slice(sequence.num_prompt_tokens, num_tokens)
+        self.sampler_logprobs[slot, reply] = sequence.sampler_logprobs
+        self.raw_logprobs[slot, reply] = sequence.raw_logprobs
+        self.block_table[slot, : len(block_ids)] = block_ids
+        self.num_blocks[slot] = len(block_ids)
+        self.max_total_tokens[slot] = sequence.max_total_tokens
+        self.arrival[slot] = sequence.arrival
+        self.has_text[slot] = sequence.detokenizer is not None
+        self.is_streaming[slot] = sequence.is_streaming
+        self.stream_key[slot] = sequence.stream_key
+        self._set_sampling(slot, sequence)
+        return slot
+
+    def _set_sampling(self, slot: int, sequence: Sequence) -> None:
+        sampling = sequence.sampling
+        self.min_tokens[slot] = sampling.min_tokens
+        self.temperature[slot] = sampling.temperature
+        self.top_k[slot] = sampling.top_k
+        self.top_p[slot] = sampling.top_p
+        self.min_p[slot] = sampling.min_p
+        missing = len(sequence.stop_token_ids) - self.stop_ids.shape[1]
+        if missing > 0:
+            self.stop_ids = np.pad(self.stop_ids, ((0, 0), (0, missing)), constant_values=-1)
+        self.stop_ids[slot] = -1
+        self.stop_ids[slot, : len(sequence.stop_token_ids)] = sequence.stop_token_ids
+
+    def remove(self, slot: int) -> Sequence:
+        """Free a row; the sequence takes its tokens and log-probs with it."""
+        sequence = self.sequences[slot]
+        assert sequence is not None
+        num_tokens = self.num_tokens[slot]
+        reply = slice(sequence.num_prompt_tokens, num_tokens)
+        sequence.token_ids = self.token_ids[slot, :num_tokens].copy()
+        sequence.sampler_logprobs = self.sampler_logprobs[slot, reply].copy()
+        sequence.raw_logprobs = self.raw_logprobs[slot, reply].copy()
+        sequence.slot = -1
+        self.sequences[slot] = None
+        self.num_blocks[slot] = 0
+        self.free_slots.append(slot)
+        return sequence
+
+    def append_block(self, slot: int, block_id: int) -> None:
+        """Give a row one more block."""
+        index = self.num_blocks[slot]
+        if index == self.block_table.shape[1]:
+            self.block_table = np.pad(self.block_table, ((0, 0), (0, max(4, index // 2))))
+        self.block_table[slot, index] = block_id
+        self.num_blocks[slot] = index + 1
+
+    def block_ids(self, slot: int) -> list[int]:
+        """The blocks of a row, in order."""
+        return self.block_table[slot, : self.num_blocks[slot]].tolist()
+
+    def append_tokens(self, slots: np.ndarray, sampled: SampledTokens) -> None:
+        """Add one sampled token to each of these rows."""
+        index = self.num_tokens[slots]
+        self._widen(int(index.max()) + 1)
+        self.token_ids[slots, index] = sampled.token_ids
+        self.sampler_logprobs[slots, index] = sampled.sampler_logprobs
+        self.raw_logprobs[slots, index] = sampled.raw_logprobs
+        self.num_tokens[slots] = index + 1
+
+    def sampling_batch(self, slots: np.ndarray) -> SamplingBatch:
+        """The sampling settings for the next token of these rows."""
+        positions = self.num_tokens[slots] - self.num_prompt_tokens[slots]
+        is_too_short = positions < self.min_tokens[slots]
+        return SamplingBatch(
+            temperature=self.temperature[slots],
+            top_k=self.top_k[slots],
+            top_p=self.top_p[slots],
+            min_p=self.min_p[slots],
+            stream_keys=self.stream_key[slots],
+            positions=positions,
+            banned_ids=np.where(is_too_short[:, None], self.stop_ids[slots], -1),
+        )
+
+    def ended_by_token(self, slots: np.ndarray) -> np.ndarray:
+        """Which rows' last token is one of their EOS or stop ids."""
+        last = self.token_ids[slots, self.num_tokens[slots] - 1]
+        return (last[:, None] == self.stop_ids[slots]).any(axis=1)
+
+    def _widen(self, num_tokens: int) -> None:
+        width = self.token_ids.shape[1]
+        if num_tokens <= width:
+            return
+        more = ((0, 0), (0, min(max(2 * width, num_tokens), self.max_model_len) - width))
+        self.token_ids = np.pad(self.token_ids, more)
+        self.sampler_logprobs = np.pad(self.sampler_logprobs, more)
+        self.raw_logprobs = np.pad(self.raw_logprobs, more)
+        missing = -(-self.token_ids.shape[1] // self.block_size) - self.block_table.shape[1]
+        self.block_table = np.pad(self.block_table, ((0, 0), (0, max(0, missing))))

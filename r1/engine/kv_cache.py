@@ -1,0 +1,135 @@
+"""Keys and values in blocks, and attention over them.
+
+A layer's cache is one tensor [block, token, 2 (key, value), G, K]: a sequence's
+context is read by one `index_select` of whole blocks, which on a CPU copies rows
+of kilobytes, and goes to SDPA as a strided view. Query heads that share a KV head
+are rows of one query in decode, so keys and values are never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionBucket:
+    """Rows of like length that attend together: packed tokens first..last.
+
+    `block_ids` [P * blocks], `mask` [P, 1, T or 1, S] (0 or -inf) for P sequences
+    with T query tokens each. Where T differs, `pad_index` [P * T] (relative to
+    `first`) spreads the packed tokens to padded ones, and `unpad_index` gathers them.
+    """
+
+    first: int
+    last: int
+    num_rows: int
+    block_ids: torch.Tensor
+    mask: torch.Tensor
+    pad_index: torch.Tensor | None = None
+    unpad_index: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionMetadata:
+    """Where a step's packed tokens are written (flat cache slots [N]) and what they read."""
+
+    write_slots: torch.Tensor
+    buckets: list[AttentionBucket]
+
+
+class PagedKVCache:
+    """The storage: `num_blocks` blocks of `block_size` tokens in every layer."""
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        num_blocks: int,
+        block_size: int,
+        num_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (num_blocks, block_size, 2, num_kv_heads, head_dim)
+        # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
+        # CPU untouched pages cost nothing until they are written.
+        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+
+    def clear(self) -> None:
+        """Zero everything (after a failed step may have left NaN behind)."""
+        for layer in self.layers:
+            layer.zero_()
+
+    def copy_blocks(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy whole blocks in every layer: a shared prompt's last, partly filled one."""
+        device = self.layers[0].device
+        source_ids = torch.tensor(sources, device=device)
+        target_ids = torch.tensor(targets, device=device)
+        for layer in self.layers:
+            layer.index_copy_(0, target_ids, layer.index_select(0, source_ids))
+
+    def bind(self, metadata: AttentionMetadata) -> BoundKVCache:
+        """The cache as one step's forward sees it (the models' `KVCache` protocol)."""
+        return BoundKVCache(self.layers, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKVCache:
+    """Cache and step together; tokens are packed in one row, so B is 1 and T is N."""
+
+    layers: list[torch.Tensor]
+    metadata: AttentionMetadata
+
+    def attend(
+        self,
+        layer: int,
+        query_BTHK: torch.Tensor,
+        key_BTGK: torch.Tensor,
+        value_BTGK: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Write the step's keys and values, then attend; returns [1, N, H, K]."""
+        blocks = self.layers[layer]
+        key_value = torch.stack((key_BTGK[0], value_BTGK[0]), dim=1)
+        blocks.flatten(0, 1).index_copy_(0, self.metadata.write_slots, key_value)
+        query_NHK = query_BTHK[0]
+        outputs = [
+            _attend_bucket(bucket, blocks, query_NHK[bucket.first : bucket.last], scale)
+            for bucket in self.metadata.buckets
+        ]
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
+
+
+def _attend_bucket(
+    bucket: AttentionBucket, blocks: torch.Tensor, query_NHK: torch.Tensor, scale: float
+) -> torch.Tensor:
+    num_rows, head_dim = bucket.num_rows, query_NHK.shape[-1]
+    num_heads, num_kv_heads = query_NHK.shape[1], blocks.shape[3]
+    context_BSGK2 = blocks.index_select(0, bucket.block_ids).view(
+        num_rows, -1, 2, num_kv_heads, head_dim
+    )
+    key_BGSK = context_BSGK2[:, :, 0].transpose(1, 2)
+    value_BGSK = context_BSGK2[:, :, 1].transpose(1, 2)
+    if bucket.pad_index is None:
+        # One token a row: its heads of one KV group are that group's "query tokens".
+        query_BGTK = query_NHK.reshape(num_rows, num_kv_heads, -1, head_dim)
+        output_BGTK = F.scaled_dot_product_attention(
+            query_BGTK, key_BGSK, value_BGSK, attn_mask=bucket.mask, scale=scale
+        )
+        return output_BGTK.reshape(num_rows, num_heads, head_dim)
+    query_BTHK = query_NHK.index_select(0, bucket.pad_index).unflatten(0, (num_rows, -1))
+    output_BHTK = F.scaled_dot_product_attention(
+        query_BTHK.transpose(1, 2),
+        key_BGSK,
+        value_BGSK,
+        attn_mask=bucket.mask,
+        scale=scale,
+        enable_gqa=num_heads != num_kv_heads,
+    )
+    assert bucket.unpad_index is not None
+    return output_BHTK.transpose(1, 2).flatten(0, 1).index_select(0, bucket.unpad_index)
