@@ -1,0 +1,188 @@
+"""Chat messages to token ids, through a model's own jinja2 template.
+
+What people and files wrote can never become a control token: before rendering,
+a mark from Unicode's private planes is put behind every character that begins a
+special token in their text, and after rendering only unmarked special tokens are
+read as tokens. Templates thus stay free to trim, split and repeat their input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Literal, NoReturn, get_args
+
+from jinja2 import Template
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
+from r1.text.tokenizer import Tokenizer
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+FORCED_THINK = "<think>\n"
+
+# The published template's text turns (deepseek-ai/DeepSeek-R1 tokenizer_config.json,
+# form of 9 February 2025), without its tool calls.
+R1_CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages if message['role'] == 'system' %}"
+    "{% if loop.last %}{{ message['content'] }}{% endif %}{% endfor %}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}"
+    "{{ '<｜Assistant｜>' + message['content'].split('</think>')[-1] + eos_token }}"
+    "{% elif message['role'] == 'tool' %}"
+    "{{ raise_exception('this chat template has no tool turns') }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids to continue, and the opening of the reply that they already hold.
+
+    `forced_opening` is the end of the prompt that belongs to the reply as every
+    reader sees it (`"<think>\\n"`), or "".
+    """
+
+    ids: tuple[int, ...]
+    forced_opening: str = ""
+
+
+def parse_messages(rows: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """Messages from JSON objects; ValueError names the turn and what is wrong with it."""
+    messages = []
+    for index, row in enumerate(rows):
+        role: Any = row.get("role")
+        content = row.get("content")
+        if role not in get_args(Role):
+            raise ValueError(f"messages[{index}].role is {role!r}: choose from {get_args(Role)}")
+        if not isinstance(content, str):
+            raise ValueError(f"messages[{index}].content must be text, not {content!r}")
+        messages.append(Message(role, content))
+    return messages
+
+
+def render_chat(
+    messages: Sequence[Message],
+    template: str,
+    *,
+    bos_token: str = "",
+    eos_token: str = "",
+    add_generation_prompt: bool = True,
+    force_think: bool = True,
+) -> str:
+    """Render a chat as the text that the model reads.
+
+    Old thoughts are dropped from assistant turns (what follows the last `</think>`
+    stays). `force_think` decides whether the text ends with `<think>` and a newline,
+    whatever the template itself does. Raises ValueError when the template refuses
+    the messages or is broken.
+    """
+    rows = [{"role": m.role, "content": _without_thought(m)} for m in messages]
+    try:
+        text = _compile(template).render(
+            messages=rows,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            add_generation_prompt=add_generation_prompt,
+        )
+    except TemplateError as error:
+        raise ValueError(f"the chat template cannot render these messages: {error}") from error
+    if not add_generation_prompt:
+        return text
+    text = text.removesuffix(FORCED_THINK)
+    return text + FORCED_THINK if force_think else text
+
+
+def encode_chat(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, force_think: bool = True
+) -> Prompt:
+    """The prompt for the assistant's next reply, with exactly one BOS where one belongs.
+
+    The tokenizer's own template is used, or R1's when it has none (its tokens must
+    then be in the vocabulary to be tokens). Message contents are encoded with
+    special tokens off.
+    """
+    mark = choose_mark(message.content for message in messages)
+    text = render_chat(
+        [Message(m.role, mark_untrusted(tokenizer, _without_thought(m), mark)) for m in messages],
+        tokenizer.chat_template or R1_CHAT_TEMPLATE,
+        bos_token=tokenizer.names.bos or "",
+        eos_token=tokenizer.names.eos,
+        force_think=force_think,
+    )
+    ids = encode_marked(tokenizer, text, mark)
+    if tokenizer.bos_id is not None:
+        num_bos = next((i for i, t in enumerate(ids) if t != tokenizer.bos_id), len(ids))
+        ids = [*([tokenizer.bos_id] if num_bos else tokenizer.prefix_ids), *ids[num_bos:]]
+    return Prompt(tuple(ids), FORCED_THINK if force_think else "")
+
+
+def choose_mark(texts: Iterable[str]) -> str:
+    """A private-use character that none of `texts` holds."""
+    used = set().union(*texts)
+    for code in range(0xF0000, 0xFFFFE):
+        if chr(code) not in used:
+            return chr(code)
+    raise ValueError("the messages use every character of Unicode's private plane 15")
+
+
+def mark_untrusted(tokenizer: Tokenizer, text: str, mark: str) -> str:
+    """Break up everything in `text` that could begin a special token."""
+    for first in {token[0] for token in tokenizer.special_tokens}:
+        text = text.replace(first, first + mark)
+    return text
+
+
+def encode_marked(tokenizer: Tokenizer, text: str, mark: str) -> list[int]:
+    """Encode rendered text: unmarked special tokens as tokens, the rest as plain text."""
+    spans = tokenizer.split_special(text)
+    return tokenizer.encode_spans(
+        [span if isinstance(span, int) else span.replace(mark, "") for span in spans]
+    )
+
+
+def _without_thought(message: Message) -> str:
+    """What history keeps of a turn: the assistant's text after its last thought."""
+    if message.role != "assistant":
+        return message.content
+    if THINK_CLOSE in message.content:
+        return message.content.rpartition(THINK_CLOSE)[2]
+    is_unclosed = message.content.lstrip().startswith(THINK_OPEN)
+    return "" if is_unclosed else message.content
+
+
+@lru_cache(maxsize=16)
+def _compile(template: str) -> Template:
+    # Templates come with models from anywhere: no attribute access, no mutation.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(template)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """Plain JSON: jinja2's own filter escapes for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)

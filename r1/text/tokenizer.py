@@ -1,0 +1,329 @@
+"""The tokenizer: a `tokenizers` model, its special tokens and its chat template.
+
+Two encoders over one vocabulary keep trusted and untrusted text apart: the whole
+tokenizer, which reads `<｜User｜>` as a token, and the same without its added
+tokens, for which no text can spell one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from r1.atomic_files import write_json, write_text
+from r1.text.gguf_tokenizer import read_gguf_tokenizer
+from r1.text.reasoning import REASONING_TAGS
+from r1.text.special_tokens import SpecialTokens
+
+
+class Tokenizer:
+    """A tokenizer that adds no tokens of its own: what is encoded is the text.
+
+    `special_tokens` maps every added token's string to its id; `prefix_ids` is (BOS,)
+    where this model's plain prompts begin with one, else (). `files_config` is the
+    tokenizer_config.json to keep on save. Raises ValueError for a special token that
+    the vocabulary lacks.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        names: SpecialTokens,
+        *,
+        chat_template: str | None = None,
+        files_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.names = names
+        self.chat_template = chat_template
+        self.files_config = dict(files_config or {})
+        self.eos_id: int = self._required_id(names.eos)
+        self.bos_id: int | None = None if names.bos is None else self._required_id(names.bos)
+        self.pad_id: int = self.eos_id if names.pad is None else self._required_id(names.pad)
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys((self.eos_id, *names.extra_eos_ids)))
+        prefix = self.bos_id if names.adds_bos else None
+        self.prefix_ids: tuple[int, ...] = () if prefix is None else (prefix,)
+        added = backend.get_added_tokens_decoder()
+        # Runs of spaces are added tokens in some vocabularies; they are text, not markup.
+        self.special_tokens = {t.content: i for i, t in added.items() if t.content.strip()}
+        # A thought's tags stay readable even where a tokenizer calls them special.
+        self.skipped_ids = frozenset(
+            i for i, t in added.items() if t.special and t.content not in REASONING_TAGS
+        )
+
+    @classmethod
+    def from_folder(cls, path: Path | str) -> Tokenizer:
+        """Read a Hugging Face folder; ValueError says which file or token is missing."""
+        folder = Path(path)
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            raise ValueError(f"no tokenizer.json in {folder}: not a Hugging Face model folder")
+        backend = tokenizers.Tokenizer.from_file(str(file))
+        config = _read_json(folder / "tokenizer_config.json")
+        names = {**_read_json(folder / "special_tokens_map.json"), **config}
+        eos_ids = _read_eos_ids(folder)
+        eos = _token_name(names.get("eos_token"))
+        if eos is None and eos_ids:
+            eos = backend.id_to_token(eos_ids[0])
+        if eos is None:
+            raise ValueError(
+                f"no EOS token in {folder}: name one as eos_token in tokenizer_config.json"
+            )
+        bos = _token_name(names.get("bos_token"))
+        special = SpecialTokens(
+            eos=eos,
+            bos=bos,
+            pad=_token_name(names.get("pad_token")),
+            adds_bos=_reads_bos(backend, bos, config),
+            extra_eos_ids=eos_ids,
+        )
+        template = _read_chat_template(folder, config)
+        return cls(backend, special, chat_template=template, files_config=config)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the tokenizer's files, readable by `from_folder` and by transformers.
+
+        A `generation_config.json` (it carries the EOS ids) that is already there stays.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        by_role = {
+            "bos_token": self.names.bos,
+            "eos_token": self.names.eos,
+            "pad_token": self.names.pad,
+        }
+        config = {
+            "clean_up_tokenization_spaces": False,
+            **self.files_config,
+            **by_role,
+            # The generic class reads tokenizer.json as it is, whatever the model family.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "add_bos_token": bool(self.prefix_ids),
+        }
+        config.pop("chat_template", None)
+        write_text(folder / "tokenizer.json", self.backend.to_str(pretty=False))
+        write_json(folder / "tokenizer_config.json", config)
+        named = {role: token for role, token in by_role.items() if token is not None}
+        write_json(folder / "special_tokens_map.json", named)
+        if self.chat_template is not None:
+            write_text(folder / "chat_template.jinja", self.chat_template)
+        if not (folder / "generation_config.json").exists():
+            ids = {"bos_token_id": self.bos_id, "eos_token_id": list(self.eos_ids)}
+            write_json(
+                folder / "generation_config.json",
+                {name: value for name, value in ids.items() if value is not None},
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest token id: the rows that an embedding must have."""
+        return 1 + max(self.backend.get_vocab(with_added_tokens=True).values())
+
+    def token_id(self, token: str) -> int | None:
+        """The id of one token by its exact string, or None."""
+        return self.backend.token_to_id(token)
+
+    def encode(self, text: str, *, allow_special: bool | Collection[str]) -> list[int]:
+        """Token ids of `text`; never adds a BOS.
+
+        `allow_special` True reads every special token's string as that token (text
+        that we wrote), False none (text that came from outside: a literal
+        `<｜User｜>` or `<think>` is letters), a collection only the named ones.
+        """
+        return self.encode_batch([text], allow_special=allow_special)[0]
+
+    def encode_batch(
+        self, texts: Sequence[str], *, allow_special: bool | Collection[str]
+    ) -> list[list[int]]:
+        """`encode` of many texts at once, which is several times faster."""
+        if isinstance(allow_special, bool):
+            backend = self.backend if allow_special else self._plain_backend
+            encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [encoding.ids for encoding in encodings]
+        return [self.encode_spans(self.split_special(text, allow_special)) for text in texts]
+
+    def encode_spans(self, spans: Sequence[int | str]) -> list[int]:
+        """Encode a mixture of token ids, kept, and untrusted text between them."""
+        texts = [span for span in spans if isinstance(span, str)]
+        encoded = iter(self.encode_batch(texts, allow_special=False))
+        return [
+            token
+            for span in spans
+            for token in ([span] if isinstance(span, int) else next(encoded))
+        ]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Text of token ids; broken UTF-8 becomes U+FFFD.
+
+        `skip_special` drops control tokens; thought and answer tags always stay.
+        """
+        if skip_special:
+            ids = [token for token in ids if token not in self.skipped_ids]
+        return self.backend.decode(list(ids), skip_special_tokens=False)
+
+    @cached_property
+    def byte_pieces(self) -> list[bytes] | None:
+        """The bytes that each token id stands for, if this is a byte-level vocabulary."""
+        decoder = json.loads(self.backend.to_str())["decoder"]
+        if not decoder or decoder["type"] != "ByteLevel":
+            return None
+        pieces = [b""] * self.vocab_size
+        for token, index in self.backend.get_vocab(with_added_tokens=True).items():
+            is_mapped = all(char in _BYTE_OF_CHAR for char in token)
+            pieces[index] = (
+                bytes(_BYTE_OF_CHAR[char] for char in token) if is_mapped else token.encode()
+            )
+        return pieces
+
+    @cached_property
+    def _plain_backend(self) -> tokenizers.Tokenizer:
+        """The same vocabulary in which no text can spell a special token."""
+        spec = json.loads(self.backend.to_str())
+        spec["added_tokens"] = [
+            token for token in spec["added_tokens"] if token["content"] not in self.special_tokens
+        ]
+        spec["post_processor"] = None
+        vocab = spec["model"].get("vocab")
+        if isinstance(vocab, dict):
+            unknown = spec["model"].get("unk_token")
+            for token in self.special_tokens.keys() - {unknown}:
+                vocab.pop(token, None)
+        return tokenizers.Tokenizer.from_str(json.dumps(spec))
+
+    def split_special(self, text: str, allowed: Collection[str] | None = None) -> list[int | str]:
+        """Cut `text` at special tokens: their ids, and the text between them.
+
+        `allowed` limits which ones count; the longest wins where several match.
+        """
+        known = self.special_tokens.keys() if allowed is None else set(allowed)
+        pattern = _alternation(frozenset(known & self.special_tokens.keys()))
+        if pattern is None:
+            return [text]
+        parts = pattern.split(text)
+        return [self.special_tokens[p] if i % 2 else p for i, p in enumerate(parts)]
+
+    def _required_id(self, token: str) -> int:
+        index = self.backend.token_to_id(token)
+        if index is None:
+            raise ValueError(f"special token {token!r} is not in the tokenizer's vocabulary")
+        return index
+
+
+class DecodeStream:
+    """Text of a token stream, only in whole characters.
+
+    The pieces of `push`, joined, with `close` at the end, equal `decode` of all ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skipped = tokenizer.skipped_ids if skip_special else frozenset()
+        self._pieces = tokenizer.byte_pieces
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._window: list[int] = []
+        self._window_text = ""
+        self._pending: list[int] = []
+
+    def push(self, ids: Sequence[int]) -> str:
+        """Take more token ids; return the characters that they complete."""
+        ids = [token for token in ids if token not in self._skipped]
+        if self._pieces is None:
+            return self._push_window(ids, is_end=False)
+        size = len(self._pieces)
+        return self._utf8.decode(b"".join(self._pieces[t] for t in ids if t < size))
+
+    def close(self) -> str:
+        """End of the stream: what an unfinished character leaves, as U+FFFD."""
+        if self._pieces is None:
+            return self._push_window([], is_end=True)
+        return self._utf8.decode(b"", final=True)
+
+    def _push_window(self, ids: Sequence[int], *, is_end: bool) -> str:
+        # Other decoders look at neighbours (a leading space, byte fallback), so new
+        # tokens are decoded behind the last ones that gave text, as vLLM does.
+        self._pending += ids
+        text = self._tokenizer.decode(self._window + self._pending, skip_special=False)
+        new = text[len(self._window_text) :]
+        if not new or (new.endswith("\ufffd") and not is_end):
+            return ""
+        self._window, self._pending = self._pending, []
+        self._window_text = self._tokenizer.decode(self._window, skip_special=False)
+        return new
+
+
+def load_tokenizer(path: Path | str) -> Tokenizer:
+    """Open the tokenizer of a Hugging Face folder, a .gguf file, or a folder with one."""
+    path = Path(path)
+    if path.suffix == ".gguf":
+        return _from_gguf(path)
+    if (path / "tokenizer.json").is_file():
+        return Tokenizer.from_folder(path)
+    gguf_files = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    if len(gguf_files) == 1:
+        return _from_gguf(gguf_files[0])
+    found = f"{len(gguf_files)} .gguf files" if gguf_files else "neither it nor a .gguf file"
+    raise ValueError(
+        f"no tokenizer at {path}: expected a folder with tokenizer.json, found {found}"
+    )
+
+
+def _from_gguf(file: Path) -> Tokenizer:
+    backend, names, chat_template = read_gguf_tokenizer(file)
+    return Tokenizer(backend, names, chat_template=chat_template)
+
+
+@lru_cache(maxsize=64)
+def _alternation(tokens: frozenset[str]) -> re.Pattern[str] | None:
+    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if tokens else None
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:
+    """Configs name a token as its string or as a serialised AddedToken."""
+    return entry["content"] if isinstance(entry, Mapping) else entry
+
+
+def _read_eos_ids(folder: Path) -> tuple[int, ...]:
+    for name in ("generation_config.json", "config.json"):
+        ids = _read_json(folder / name).get("eos_token_id")
+        if ids is not None:
+            return tuple(ids) if isinstance(ids, list) else (ids,)
+    return ()
+
+
+def _reads_bos(backend: tokenizers.Tokenizer, bos: str | None, config: Mapping[str, Any]) -> bool:
+    """Whether the folder's own tokenizer would begin a prompt with BOS."""
+    if "add_bos_token" in config:
+        return bool(config["add_bos_token"])
+    return bos is not None and backend.encode("").tokens[:1] == [bos]
+
+
+def _read_chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several named ones
+        return {entry["name"]: entry["template"] for entry in template}.get("default")
+    return template
+
+
+def _char_of_byte() -> dict[int, str]:
+    """GPT-2's table: printable bytes stand for themselves, the rest from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+
+
+_BYTE_OF_CHAR = {char: byte for byte, char in _char_of_byte().items()}
