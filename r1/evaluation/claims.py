@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -73,6 +73,7 @@ class Claim(Config):
     statement: str
     value: str
     where: str = ""
+    unit: Literal["share", "points", "ratio", "number"] = "number"
     at_least: float | None = None
     at_most: float | None = None
     above: float | None = None
@@ -122,6 +123,7 @@ class ClaimResult:
             "value": self.value,
             "bound": self.claim.bound,
             "comparison": self.claim.comparison,
+            "unit": self.claim.unit,
             "statement": self.claim.statement,
             "worst_stage": self.worst_stage or None,
         }
@@ -132,18 +134,21 @@ CLAIMS: tuple[Claim, ...] = (
         name="base_rarely_right",
         statement="The base model rarely solves the held-out problems",
         value="base.pass_at_1",
+        unit="share",
         at_most=0.25,
     ),
     Claim(
         name="r1_zero_learns_by_rl_alone",
         statement="R1-Zero, by reinforcement learning alone, solves most of them",
         value="r1_zero.pass_at_1",
+        unit="share",
         at_least=0.80,
     ),
     Claim(
         name="r1_zero_thinks_longer",
         statement="R1-Zero's responses are longer than the base model's (ratio of mean tokens)",
         value="r1_zero.mean_response_tokens / base.mean_response_tokens",
+        unit="ratio",
         at_least=1.5,
     ),
     Claim(
@@ -151,6 +156,7 @@ CLAIMS: tuple[Claim, ...] = (
         statement="A majority of 8 beats a single sample at every stage below 95% "
         "(smallest cons@8 - pass@1)",
         value="stage.cons_at_8 - stage.pass_at_1",
+        unit="points",
         where="stage.pass_at_1 < 0.95",
         above=0.0,
     ),
@@ -158,18 +164,21 @@ CLAIMS: tuple[Claim, ...] = (
         name="r1_zero_mixes_languages",
         statement="R1-Zero mixes languages in its thoughts (language consistency)",
         value="r1_zero.language_consistency",
+        unit="share",
         below=0.90,
     ),
     Claim(
         name="r1_keeps_one_language",
         statement="R1 keeps to the question's language (language consistency)",
         value="r1.language_consistency",
+        unit="share",
         at_least=0.95,
     ),
     Claim(
         name="r1_keeps_accuracy",
         statement="R1 solves as many as R1-Zero, to within three points (difference in pass@1)",
         value="r1.pass_at_1 - r1_zero.pass_at_1",
+        unit="points",
         at_least=-0.03,
     ),
     Claim(
@@ -177,6 +186,7 @@ CLAIMS: tuple[Claim, ...] = (
         statement="The distilled student beats the same student trained by RL alone "
         "(difference in pass@1)",
         value="student_distilled.pass_at_1 - student_rl.pass_at_1",
+        unit="points",
         at_least=0.10,
     ),
     Claim(
@@ -292,7 +302,9 @@ def check_expression(text: str, where: str) -> None:
         raise ValueError(f"{where}: {text!r} is not an expression") from None
     for node in _operands(tree, text, where):
         if node.attr not in _METRICS and not _AT_K.fullmatch(node.attr):
-            raise ValueError(f"{where}: unknown metric {node.attr!r}{_nearest(node.attr, _METRICS)}")
+            raise ValueError(
+                f"{where}: unknown metric {node.attr!r}{_nearest(node.attr, _METRICS)}"
+            )
 
 
 def _operands(node: ast.AST, text: str, where: str) -> list[ast.Attribute]:

@@ -81,16 +81,16 @@ def evaluate(
     """
     evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
     evaluation.run(generator)
-    verifier_by_need = _AnswerEquality()
+    equality = _AnswerEquality()
     try:
         return compute_result(
             evaluation.records(),
             num_problems=len(evaluation.problems),
             num_samples=settings.num_samples,
-            equivalent=verifier_by_need,
+            equivalent=equality,
         )
     finally:
-        verifier_by_need.close()
+        equality.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ class _Evaluation:
         Grading runs in threads beside generation; records are written in the order in
         which samples finish.
         """
-        started = time.perf_counter() - max((r["seconds"] for r in self._present.values()), default=0)
+        spent = max((record["seconds"] for record in self._present.values()), default=0.0)
+        started = time.perf_counter() - spent
         total = len(self.problems) * self._settings.num_samples
         pending: deque[tuple[Sample, Future[Grade]]] = deque()
         with (
@@ -162,13 +163,13 @@ class _Evaluation:
                     pending.append((sample, pool.submit(self._grade, sample)))
                 while pending and pending[0][1].done():
                     self._record(*pending.popleft(), started)
-                progress.update(len(self.records()))
+                progress.update(min(total, len(self._present)))
 
             for requests in self._rounds():
                 generator.generate(requests, on_sample)
             while pending:
                 self._record(*pending.popleft(), started)
-            progress.update(len(self.records()))
+            progress.update(min(total, len(self._present)))
         self._log.close()
 
     def _rounds(self) -> list[list[GenerationRequest]]:
@@ -180,9 +181,7 @@ class _Evaluation:
         rounds: list[list[GenerationRequest]] = []
         for problem_id, asked in self._asked.items():
             missing = [
-                i
-                for i in range(self._settings.num_samples)
-                if (problem_id, i) not in self._present
+                i for i in range(self._settings.num_samples) if (problem_id, i) not in self._present
             ]
             for number, (first, count) in enumerate(_runs(missing)):
                 if number == len(rounds):

@@ -65,7 +65,9 @@ def fingerprint_weights(path: Path) -> str:
     Reads the size and both ends of every weight file, not all of it: a training step
     moves nearly every weight, and a large checkpoint takes minutes to read.
     """
-    files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.gguf")])
+    files = (
+        [path] if path.is_file() else sorted([*path.glob("*.safetensors"), *path.glob("*.gguf")])
+    )
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
