@@ -17,6 +17,7 @@ from pydantic import Field
 
 from r1.config import Config
 from r1.records import Completion, Grade, Problem
+from r1.rewards.format import FormatStyle
 
 Split = Literal["train", "test"]
 
@@ -84,6 +85,8 @@ class TaskConfig(Config):
     language_field: str | None = None
     language: str = "en"
     instruction: str | None = None
+    format_style: FormatStyle | None = None
+    """The form that the format part asks for; None accepts R1's chat form and R1-Zero's."""
     seed: int = 0
     options: dict[str, Any] = Field(default_factory=dict)
     score_threshold: float | None = Field(default=1.0, gt=0, le=1)

@@ -1,0 +1,115 @@
+"""How every task reads a reply: what is measured on it, and where its answer is looked for.
+
+All tasks share this file, so that a grade has the same parts whatever the task.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from r1.records import Completion, Grade, Problem
+from r1.rewards.format import FormatStyle, format_reward
+from r1.rewards.math import MathVerifier, extract_answer
+from r1.rewards.repetition import repetition_rate
+from r1.tasks.task import Split
+from r1.text.language import language_consistency
+from r1.text.reasoning import Reasoning, split_reasoning
+
+# The directive that the DeepSeek-R1 README asks for in mathematical questions, and the
+# Chinese one of DeepSeekMath.
+BOXED_INSTRUCTIONS = {
+    "en": "Please reason step by step, and put your final answer within \\boxed{}.",
+    "zh": "请通过逐步推理来解答问题，并把最终答案放置于\\boxed{}中。",
+}
+
+# (score or None when the scorer failed, the answer that was scored, why)
+Score = tuple[float | None, str | None, str]
+
+
+def boxed_instruction(language: str) -> str:
+    """The request for a boxed answer, in the language if there is one, else in English."""
+    return BOXED_INSTRUCTIONS.get(language, BOXED_INSTRUCTIONS["en"])
+
+
+def grade_reply(
+    problem: Problem,
+    completion: Completion,
+    score: Callable[[Reasoning], Score],
+    format_style: FormatStyle | None = None,
+) -> Grade:
+    """Split the reply, measure it, and score what comes after the thought.
+
+    Parts: `format` 1.0 or 0.0 by the style, or, where that is None, by the one of R1's
+    two forms that the reply took (a summary after the thought, or `<answer>` tags);
+    `language` the share of the thought's words that are in the problem's language (of
+    the whole reply's where there is no thought); `repetition` from 0 to 1. A thought
+    that never closes holds no answer: reward 0.
+    """
+    reasoning = split_reasoning(completion.text)
+    thought = reasoning.thought if reasoning.thought is not None else completion.text
+    parts = {
+        "format": _format(completion.text, format_style, reasoning),
+        "language": language_consistency(thought, problem.language),
+        "repetition": repetition_rate(completion.text),
+    }
+    if not reasoning.is_closed:
+        return Grade(0.0, parts, None, "the thought never closes, so there is no answer")
+    reward, answer, reason = score(reasoning)
+    return Grade(reward, parts, answer, reason)
+
+
+def _format(text: str, style: FormatStyle | None, reasoning: Reasoning) -> float:
+    return format_reward(text, style or ("r1_zero" if reasoning.answer_tagged else "chat"))
+
+
+@dataclass(frozen=True)
+class MathTask:
+    """Problems whose answer is a number or an expression, checked by rule.
+
+    The whole of a mathematical task: GSM8K, MATH-500, rows from a file and the
+    miniature differ only in where their problems come from.
+    """
+
+    name: str
+    instruction: str
+    train: Sequence[Problem]
+    test: Sequence[Problem]
+    verifier: MathVerifier
+    format_style: FormatStyle | None = None
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        return self.train if split == "train" else self.test
+
+    def grade(self, problem: Problem, completion: Completion) -> Grade:
+        """Reward 1.0 or 0.0 by the verifier; None when it failed (crash, time limit)."""
+
+        def score(reasoning: Reasoning) -> Score:
+            return self._score(problem, reasoning)
+
+        return grade_reply(problem, completion, score, self.format_style)
+
+    def gold_error(self, problem: Problem) -> str:
+        if problem.answer is None or not problem.answer.strip():
+            return "no answer"
+        return "" if self.verifier.is_readable(problem.answer) else "no verifier reads it"
+
+    def _score(self, problem: Problem, reasoning: Reasoning) -> Score:
+        if problem.answer is None:
+            return None, None, "the problem has no gold answer"
+        answer = extract_answer(reasoning.answer)
+        if answer is None:
+            return 0.0, None, "no answer found"
+        verdict = self.verifier.verify(problem.answer, answer)
+        reward = None if verdict.is_correct is None else float(verdict.is_correct)
+        return reward, answer, verdict.reason
+
+
+@cache
+def shared_verifier(num_workers: int, timeout_seconds: float) -> MathVerifier:
+    """The process's one verifier of these settings, so that tasks share its workers."""
+    verifier = MathVerifier(num_workers, timeout_seconds)
+    atexit.register(verifier.close)
+    return verifier
