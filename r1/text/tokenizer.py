@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import decoders
 
 from r1.atomic_files import write_json, write_text
 from r1.text.gguf_tokenizer import read_gguf_tokenizer
@@ -82,7 +83,7 @@ class Tokenizer:
             bos=bos,
             pad=_token_name(names.get("pad_token")),
             adds_bos=_reads_bos(backend, bos, config),
-            extra_eos_ids=eos_ids,
+            extra_eos_ids=tuple(i for i in eos_ids if backend.id_to_token(i) != eos),
         )
         template = _read_chat_template(folder, config)
         return cls(backend, special, chat_template=template, files_config=config)
@@ -171,8 +172,7 @@ class Tokenizer:
     @cached_property
     def byte_pieces(self) -> list[bytes] | None:
         """The bytes that each token id stands for, if this is a byte-level vocabulary."""
-        decoder = json.loads(self.backend.to_str())["decoder"]
-        if not decoder or decoder["type"] != "ByteLevel":
+        if not isinstance(self.backend.decoder, decoders.ByteLevel):
             return None
         pieces = [b""] * self.vocab_size
         for token, index in self.backend.get_vocab(with_added_tokens=True).items():
@@ -185,16 +185,30 @@ class Tokenizer:
     @cached_property
     def _plain_backend(self) -> tokenizers.Tokenizer:
         """The same vocabulary in which no text can spell a special token."""
+        plain = tokenizers.Tokenizer(self.backend.model)
+        for part in ("normalizer", "pre_tokenizer"):
+            if getattr(self.backend, part) is not None:
+                setattr(plain, part, getattr(self.backend, part))
+        spaces = self.backend.get_added_tokens_decoder().values()
+        plain.add_tokens([token for token in spaces if token.content not in self.special_tokens])
+        # Byte-level BPE reaches a token only through its merges, so sharing the model
+        # is enough; whole-word vocabularies need one without the special entries.
+        is_safe = all(i not in plain.encode(t).ids for t, i in self.special_tokens.items())
+        return plain if is_safe else self._without_special_entries()
+
+    def _without_special_entries(self) -> tokenizers.Tokenizer:
         spec = json.loads(self.backend.to_str())
-        spec["added_tokens"] = [
-            token for token in spec["added_tokens"] if token["content"] not in self.special_tokens
-        ]
+        model = spec["model"]
+        removed = self.special_tokens.keys() - {model.get("unk_token")}
+        added = spec["added_tokens"]
+        spec["added_tokens"] = [t for t in added if t["content"] not in self.special_tokens]
         spec["post_processor"] = None
-        vocab = spec["model"].get("vocab")
-        if isinstance(vocab, dict):
-            unknown = spec["model"].get("unk_token")
-            for token in self.special_tokens.keys() - {unknown}:
-                vocab.pop(token, None)
+        if isinstance(model.get("vocab"), dict):
+            model["vocab"] = {t: i for t, i in model["vocab"].items() if t not in removed}
+        if "merges" in model:
+            model["merges"] = [
+                pair for pair in model["merges"] if not removed & {*pair, "".join(pair)}
+            ]
         return tokenizers.Tokenizer.from_str(json.dumps(spec))
 
     def split_special(self, text: str, allowed: Collection[str] | None = None) -> list[int | str]:
