@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-import os
+import math
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from r1.atomic_files import atomic_folder, recover_folder, write_json
 from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
 from r1.models.gguf_checkpoint import load_gguf_model
 from r1.models.model_config import ModelConfig
@@ -23,6 +24,7 @@ from r1.models.weights import fill_weights, shorten_names
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+GENERATION_FILE = "generation_config.json"
 MAX_SHARD_BYTES = 5 * 10**9
 
 
@@ -38,6 +40,7 @@ def load_model(
     and for tensors that are missing, unexpected or of the wrong shape.
     """
     path = Path(path)
+    recover_folder(path)
     if path.suffix in PICKLE_SUFFIXES:
         raise ValueError(_pickle_message(path))
     if path.suffix == ".gguf" or (path.is_dir() and not (path / "config.json").exists()):
@@ -49,6 +52,8 @@ def load_model(
     files = _weight_files(path)
     model = allocate_model(config, dtype or _checkpoint_dtype(config, files[0]), device)
     fill_weights(model, _stored_tensors(files), source=str(path))
+    if (path / GENERATION_FILE).exists():
+        model.generation_config = _read_json(path / GENERATION_FILE)
     return model
 
 
@@ -67,39 +72,42 @@ def save_model(
 ) -> None:
     """Write config.json and safetensors that transformers, vLLM and llama.cpp open.
 
-    Every file is written under a temporary name, flushed to disk and renamed, the
-    index and config last, so that a crash never leaves half a file. Other files
-    of the folder (tokenizer, generation_config.json) are kept.
+    The folder appears, or replaces the one that was there, in one rename: a crash
+    leaves the old one whole. Other files that were in it (the tokenizer's) stay,
+    and so does generation_config.json unless a new one is given or was loaded with
+    the model. Raises RunError, in one line, when the disk is full or read-only.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    staging = folder / f".saving-{uuid.uuid4().hex[:8]}"
-    staging.mkdir()
-    try:
+    with atomic_folder(folder) as staging:
+        if folder.is_dir():
+            _keep_other_files(folder, staging)
         _write_weights(tensors, staging, max_shard_bytes)
-        _write_config(model, staging, generation_config)
-        _publish(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        name = next(key for key, value in DTYPES.items() if value == model.dtype)
+        # transformers 5 reads `dtype`, everything older `torch_dtype`.
+        config = {**model.config.to_dict(), "dtype": name, "torch_dtype": name}
+        write_json(staging / "config.json", config)
+        generation_config = generation_config or model.generation_config
+        if generation_config is not None:
+            write_json(staging / GENERATION_FILE, generation_config)
 
 
-def _publish(staging: Path, folder: Path) -> None:
-    """Move finished files into place and drop weight files that no longer belong."""
-    new_names = sorted(item.name for item in staging.iterdir())
-    for name in new_names:
-        with open(staging / name, "rb") as file:
-            os.fsync(file.fileno())
-    # The index decides which files count, so it leaves first and comes last.
-    is_index_stale = INDEX_FILE not in new_names
-    for old in sorted(folder.glob("model*.safetensors*")):
-        if old.name not in new_names and (old.name == INDEX_FILE or not is_index_stale):
-            old.unlink()
-    for name in sorted(new_names, key=lambda name: (name == INDEX_FILE, name)):
-        os.replace(staging / name, folder / name)
-    for old in folder.glob("model*.safetensors"):
-        if old.name not in new_names:
-            old.unlink()
+def count_parameters(folder: str | Path) -> int:
+    """Number of weights in a checkpoint folder, read from the files' headers alone."""
+    total = 0
+    for path in _weight_files(Path(folder)):
+        with _open_safetensors(path) as stored:
+            shapes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118
+        total += sum(math.prod(shape) for shape in shapes)
+    return total
+
+
+def _keep_other_files(folder: Path, staging: Path) -> None:
+    for item in folder.iterdir():
+        if item.is_dir():
+            shutil.copytree(item, staging / item.name, symlinks=True)
+        elif not fnmatch.fnmatch(item.name, "*.safetensors*"):
+            shutil.copy2(item, staging / item.name)
 
 
 def _write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
@@ -115,7 +123,7 @@ def _write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes:
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in tensors.values())
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        _write_json(folder / INDEX_FILE, index)
+        write_json(folder / INDEX_FILE, index)
 
 
 def _split_shards(tensors: Mapping[str, Tensor], max_shard_bytes: int) -> list[list[str]]:
@@ -129,16 +137,6 @@ def _split_shards(tensors: Mapping[str, Tensor], max_shard_bytes: int) -> list[l
         shards[-1].append(name)
         size += tensor.nbytes
     return shards
-
-
-def _write_config(model: Model, folder: Path, generation_config: Mapping[str, Any] | None) -> None:
-    dtype = next(model.parameters()).dtype
-    name = next(key for key, value in DTYPES.items() if value == dtype)
-    # transformers 5 reads `dtype`, everything older `torch_dtype`.
-    values = {**model.config.to_dict(), "dtype": name, "torch_dtype": name}
-    _write_json(folder / "config.json", values)
-    if generation_config is not None:
-        _write_json(folder / "generation_config.json", generation_config)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -214,7 +212,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -44,10 +44,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Normalise the last dimension; the result has the input's dtype."""
-        wide_BTD = hidden_BTD.float()
-        mean_square_BT1 = wide_BTD.square().mean(-1, keepdim=True)
-        normed_BTD = wide_BTD * torch.rsqrt(mean_square_BT1 + self.eps)
-        return self.weight * normed_BTD.to(hidden_BTD.dtype)
+        return F.rms_norm(hidden_BTD, self.weight.shape, self.weight, self.eps)
 
 
 def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Tensor:

@@ -7,6 +7,10 @@ With one it is generation's: the cache stores keys and values and attends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -96,7 +100,38 @@ class LlamaModel(nn.Module):
         return self.norm(hidden_BTD)
 
 
-class LlamaForCausalLM(nn.Module):
+class _Headed(nn.Module):
+    """A decoder that waits for a head: what both kinds of model share."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generation_config: Mapping[str, Any] | None = None
+        self.model = LlamaModel(config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' dtype."""
+        return self.model.embed_tokens.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The weights' device."""
+        return self.model.embed_tokens.weight.device
+
+    def forward(
+        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
+    ) -> Tensor:
+        """Hidden states [B, T, D] after the final norm; the head is the caller's next call.
+
+        Without a cache, positions that restart at 0 separate the texts of a packed
+        row; padding has position 0 and touches nothing. With one, `kv_cache.attend`
+        is called once a layer with rotated queries and keys.
+        """
+        return self.model(input_ids_BT, positions_BT, kv_cache)
+
+
+class LlamaForCausalLM(_Headed):
     """A language model: the decoder and a head over the vocabulary.
 
     Made by `build_model` (random weights) or `load_model`; the bare constructor
@@ -105,9 +140,7 @@ class LlamaForCausalLM(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model = LlamaModel(config)
+        super().__init__(config)
         self.lm_head = (
             None
             if config.tie_word_embeddings
@@ -119,17 +152,6 @@ class LlamaForCausalLM(nn.Module):
         """The output matrix [V, D], tied or not."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
-    def forward(
-        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
-    ) -> Tensor:
-        """Hidden states [B, T, D] after the final norm; `compute_logits` is the caller's.
-
-        Without a cache, positions that restart at 0 separate the texts of a packed
-        row; padding has position 0 and touches nothing. With one, `kv_cache.attend`
-        is called once a layer with rotated queries and keys.
-        """
-        return self.model(input_ids_BT, positions_BT, kv_cache)
-
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] of hidden states [..., D], in the model's dtype (vLLM's split).
 
@@ -138,7 +160,7 @@ class LlamaForCausalLM(nn.Module):
         return F.linear(hidden, self.head_weight)
 
 
-class SequenceScorer(nn.Module):
+class SequenceScorer(_Headed):
     """The same decoder with a scalar head, for reward models.
 
     Opens in transformers as `LlamaForSequenceClassification` or Qwen2's with one
@@ -146,16 +168,8 @@ class SequenceScorer(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model = LlamaModel(config)
+        super().__init__(config)
         self.score = Linear(config.hidden_size, 1, bias=False)
-
-    def forward(
-        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
-    ) -> Tensor:
-        """Hidden states [B, T, D] after the final norm, as the language model's."""
-        return self.model(input_ids_BT, positions_BT, kv_cache)
 
     def compute_scores(self, hidden: Tensor) -> Tensor:
         """Scores [...] of hidden states [..., D]; pick each text's last token first."""

