@@ -62,20 +62,24 @@ class ModelRunner:
             self.kv_cache.bind(metadata),
         )
         self._fork(batch.chunks)
-        rows = np.empty(len(order), np.int64)
-        rows[order] = np.arange(len(order))
-        slots = batch.decode_slots
-        last_token = {}
-        end = len(decode_slots)
-        for chunk in chunks:
-            end += chunk.stop - chunk.start
-            last_token[id(chunk.group)] = end - 1
+        rows, slots = self._sampled_rows(batch, order, chunks)
+        return self._sample(hidden_BTD[0], rows, slots) if len(rows) else None
+
+    def _sampled_rows(
+        self, batch: ScheduledBatch, order: np.ndarray, chunks: list[PrefillChunk]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Packed rows whose logits are sampled, and the slots that their tokens go to."""
+        decode_rows = np.empty(len(order), np.int64)
+        decode_rows[order] = np.arange(len(order))
+        ends = len(order) + np.cumsum([chunk.stop - chunk.start for chunk in chunks], dtype=np.int64)
+        end_of_group = {id(chunk.group): end for chunk, end in zip(chunks, ends, strict=True)}
+        rows, slots = [decode_rows], [batch.decode_slots]
         for chunk in batch.chunks:
             if chunk.is_last:
                 members = [sequence.slot for sequence in chunk.group.sequences]
-                slots = np.concatenate([slots, members])
-                rows = np.concatenate([rows, [last_token[id(chunk.group)]] * len(members)])
-        return self._sample(hidden_BTD[0], rows, slots) if len(rows) else None
+                rows.append(np.full(len(members), end_of_group[id(chunk.group)] - 1))
+                slots.append(np.array(members))
+        return np.concatenate(rows), np.concatenate(slots)
 
     def _sample(
         self, hidden_ND: torch.Tensor, rows: np.ndarray, slots: np.ndarray
