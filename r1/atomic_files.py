@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; paths, dataclasses and scalar arrays are converted."""
     write_text(path, to_json(value, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write rows as one JSONL file, atomically."""
+    write_text(path, "".join(to_json(row) + "\n" for row in rows))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

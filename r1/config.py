@@ -56,13 +56,25 @@ def load_config(
     for override in overrides:
         key = _apply_override(data, override)
         source_by_key[key] = f"override {override}"
+    return parse_config(config_class, data, "config" if path is None else str(path), source_by_key)
+
+
+def parse_config(
+    config_class: type[ConfigType],
+    data: Mapping[str, Any],
+    source: str,
+    source_by_key: Mapping[str, str] | None = None,
+) -> ConfigType:
+    """Validate a table that comes from `source`, or for some keys from elsewhere.
+
+    Raises ConfigError as `load_config` does.
+    """
     try:
         # JSON mode, because strict Python mode refuses lists for tuples and text for paths.
         text = json.dumps(data, default=str)
         return config_class.model_validate_json(text, strict=True)
     except ValidationError as error:
-        source = "config" if path is None else str(path)
-        explain = _Explainer(config_class, data, source, source_by_key)
+        explain = _Explainer(config_class, data, source, source_by_key or {})
         raise ConfigError("\n".join(explain.lines(error))) from None
 
 

@@ -29,6 +29,7 @@ from r1.atomic_files import (
     remove_leftovers,
     to_json,
     write_json,
+    write_jsonl,
     write_text,
 )
 from r1.config import Config, save_config
@@ -47,6 +48,7 @@ __all__ = [
     "recover_folder",
     "versions",
     "write_json",
+    "write_jsonl",
     "write_text",
 ]
 

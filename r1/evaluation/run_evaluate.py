@@ -38,15 +38,8 @@ def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
     The same command again continues an interrupted run. Raises RunError, TaskError or
     another ValueError of one line before the model is loaded when something is amiss.
     """
-    path = resolve_model(config.model)
-    task = build_task(config.task)
-    preflight(task, (config.split,))
     with RunFolder.open(config.output, config=config) as run:
-        tokenizer = load_tokenizer(path)
-        model = load_model(path, dtype=config.dtype, device=config.device)
-        engine = Engine(model, tokenizer, config.engine)
-        records_path = run.path / "evaluation" / "records.jsonl"
-        result = evaluate(engine, tokenizer, task, config, records_path, fingerprint_weights(path))
+        result = evaluate_model(config, run.path / "evaluation" / "records.jsonl")
         stage = {
             "name": run.path.name,
             "kind": "evaluate",
@@ -57,6 +50,17 @@ def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
         }
         write_json(run.path / "stage.json", stage)
     return result
+
+
+def evaluate_model(config: EvaluateConfig, records_path: Path) -> EvaluationResult:
+    """Load the model and evaluate it; what is at `records_path` is not generated again."""
+    path = resolve_model(config.model)
+    task = build_task(config.task)
+    preflight(task, (config.split,))
+    tokenizer = load_tokenizer(path)
+    model = load_model(path, dtype=config.dtype, device=config.device)
+    engine = Engine(model, tokenizer, config.engine)
+    return evaluate(engine, tokenizer, task, config, records_path, fingerprint_weights(path))
 
 
 def fingerprint_weights(path: Path) -> str:

@@ -7,7 +7,6 @@ data, without anything that a test holds.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from r1.config import Config
 from r1.engine.engine import Engine, EngineConfig
 from r1.generator import Generator
 from r1.records import GenerationRequest, Problem, SamplingParams
-from r1.run_log import JsonlLog, Progress, RunFolder, write_json, write_text
+from r1.run_log import JsonlLog, Progress, RunFolder, write_json, write_jsonl
 from r1.tasks.row_files import file_kind, read_rows
 from r1.tasks.task import Task, TaskConfig, build_task, grade_all, preflight
 from r1.text.prompts import PromptStyle, build_prompt, completion_of
@@ -134,7 +133,7 @@ def run_sample(
             raise ValueError(f"{run.path}: no reply of {len(replies)} was kept; {dict(removed)}")
         rows = mix_with_general([reply_row(r, task, config) for r in kept], general, config)
         write_json(run.path / "summary.json", _summary(problems, replies, kept, removed, rows))
-        write_text(data_path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+        write_jsonl(data_path, rows)
         return data_path
 
 

@@ -1,0 +1,1 @@
+"""Recipes: stages in order, each a folder, each resumable."""
