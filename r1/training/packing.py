@@ -21,12 +21,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """Token ids [T] (int64) and which of them are trained on, [T] (bool).
+    """Token ids [T] (int32) and which of them are trained on, [T] (bool).
 
     The first token is never a target: nothing comes before it to predict it from.
     """
 
-    token_ids: NDArray[np.int64]
+    token_ids: NDArray[np.int32]
     is_target: NDArray[np.bool_]
 
     @classmethod
@@ -34,7 +34,7 @@ class TokenSequence:
         """A prompt that is only read, then a completion of which every token is a target."""
         is_target = np.zeros(len(prompt_ids) + len(completion_ids), dtype=np.bool_)
         is_target[max(len(prompt_ids), 1) :] = True
-        return cls(np.array([*prompt_ids, *completion_ids], dtype=np.int64), is_target)
+        return cls(np.array([*prompt_ids, *completion_ids], dtype=np.int32), is_target)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -171,16 +171,17 @@ def pack_whole(
 ) -> list[PackedRow]:
     """Pack whole sequences, last token included: for a score read at each one's end."""
     packs = plan_packs([len(sequence) for sequence in sequences], max_tokens)
-    return [_lay_out([sequences[i].token_ids for i in pack], pack, device) for pack in packs]
+    return [lay_out([sequences[i].token_ids for i in pack], pack, device) for pack in packs]
 
 
-def _lay_out(
-    rows: Sequence[NDArray[np.int64]], indices: Sequence[int], device: torch.device | str
+def lay_out(
+    rows: Sequence[NDArray[np.int32]], indices: Sequence[int], device: torch.device | str
 ) -> PackedRow:
+    """Token ids end to end in one row; `indices` are the names that the row keeps for them."""
     positions = np.concatenate([np.arange(len(row)) for row in rows])
     ends = cast(list[int], np.cumsum([len(row) for row in rows]).tolist())
     return PackedRow(
-        torch.from_numpy(np.concatenate(rows))[None].to(device),
+        torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(device),
         torch.from_numpy(positions)[None].to(device),
         tuple(indices),
         tuple(ends),
@@ -191,12 +192,12 @@ def _lay_out_targets(
     sequences: Sequence[TokenSequence], indices: Sequence[int], device: torch.device | str
 ) -> PackedTargets:
     chosen = [sequences[index] for index in indices]
-    row = _lay_out([sequence.token_ids[:-1] for sequence in chosen], indices, device)
+    row = lay_out([sequence.token_ids[:-1] for sequence in chosen], indices, device)
     predicts = np.concatenate([sequence.is_target[1:] for sequence in chosen])
     following = np.concatenate([sequence.token_ids[1:] for sequence in chosen])
     return PackedTargets(
         **vars(row),
         target_places_P=torch.from_numpy(np.flatnonzero(predicts)).to(device),
-        targets_P=torch.from_numpy(following[predicts]).to(device),
+        targets_P=torch.from_numpy(following[predicts].astype(np.int64)).to(device),
         target_counts=tuple(sequence.num_targets for sequence in chosen),
     )

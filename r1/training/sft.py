@@ -1,0 +1,135 @@
+"""Supervised fine-tuning and pretraining: next-token prediction on packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from r1.atomic_files import atomic_folder
+from r1.models.architectures import DTYPES, build_model
+from r1.models.catalogue import resolve_model
+from r1.models.hf_checkpoint import load_config, load_model, save_model
+from r1.models.llama import LlamaForCausalLM
+from r1.models.model_config import ModelConfig
+from r1.run_log import RunFolder, write_json
+from r1.text.prompts import PromptStyle
+from r1.text.tokenizer import Tokenizer, load_tokenizer
+from r1.training.logprobs import token_logprobs
+from r1.training.loop import (
+    EncodedRow,
+    LoopConfig,
+    MicroLoss,
+    Training,
+    choose_device,
+    run_steps,
+)
+from r1.training.losses import sft_loss
+from r1.training.packing import pack_targets
+from r1.training.sft_data import (
+    EncodedRows,
+    TrainOn,
+    data_summary,
+    encode_sft_row,
+    load_train_and_held_out,
+)
+
+
+class SftConfig(LoopConfig):
+    """Supervised training of `model` on `data`; see `sft_data` for what a row may be.
+
+    Loss is on the assistant's tokens, or on every token with `train_on = "all"` and for
+    rows of plain text. `init = "random"` takes config.json and the tokenizer from
+    `model` and draws new weights from `seed`: pretraining from scratch.
+    """
+
+    init: Literal["checkpoint", "random"] = "checkpoint"
+    style: PromptStyle = "chat"
+    """Of rows that name none: how a text prompt is put to the model."""
+    train_on: TrainOn = "assistant"
+
+
+def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) -> Path:
+    """Train and return the folder of the final checkpoint, in Hugging Face form.
+
+    `rows` replaces `config.data` (text that the caller generates; the same on every
+    start). Killed and started again, it continues and ends with the same weights, bit
+    for bit. Raises ValueError for data that cannot be used, before training starts, and
+    RunError when the run cannot go on.
+    """
+    with RunFolder.open(config.output, config=config) as run:
+        if (run.checkpoint_path / "config.json").exists():
+            return run.checkpoint_path
+        source = resolve_model(config.model)
+        tokenizer = load_tokenizer(source)
+        encode = partial(encode_sft_row, tokenizer, style=config.style, train_on=config.train_on)
+        train, held_out = load_train_and_held_out(config, rows, encode)
+        write_json(run.path / "data.json", data_summary(train, held_out))
+        model = _start_model(config, source)
+        check_vocabulary(tokenizer, model.config, source)
+        training = Training(
+            "sft",
+            train.rows,
+            partial(sft_losses, model, train.rows, config.micro_batch_tokens),
+            partial(_held_out_loss, model, held_out, config) if held_out.rows else None,
+        )
+        run_steps(run, config, model, training)
+        with atomic_folder(run.checkpoint_path) as folder:
+            save_model(model, folder)
+            tokenizer.save(folder)
+        return run.checkpoint_path
+
+
+def sft_losses(
+    model: LlamaForCausalLM,
+    rows: Sequence[EncodedRow],
+    micro_batch_tokens: int,
+    indices: Sequence[int],
+) -> Iterator[MicroLoss]:
+    """The losses of these rows' micro-batches: together the mean over their target tokens.
+
+    One forward pass each, of at most `micro_batch_tokens` (or the longest sequence).
+    """
+    sequences = [sequence for index in indices for sequence in rows[index].sequences]
+    num_batch_tokens = sum(sequence.num_targets for sequence in sequences)
+    max_tokens = max(micro_batch_tokens, *map(len, sequences))
+    for row in pack_targets(sequences, max_tokens, device=model.head_weight.device):
+        hidden_BTD = model(row.input_ids_BT, row.positions_BT)
+        logprobs_P = token_logprobs(model, hidden_BTD[0, row.target_places_P], row.targets_P)
+        yield MicroLoss(sft_loss(logprobs_P, num_batch_tokens), row.input_ids_BT.numel())
+
+
+@torch.no_grad()
+def _held_out_loss(
+    model: LlamaForCausalLM, held_out: EncodedRows, config: SftConfig
+) -> dict[str, float]:
+    indices = range(len(held_out.rows))
+    losses = sft_losses(model, held_out.rows, config.micro_batch_tokens, indices)
+    return {"eval_loss": sum(micro.loss.item() for micro in losses)}
+
+
+def _start_model(config: SftConfig, source: Path) -> LlamaForCausalLM:
+    dtype = None if config.dtype is None else DTYPES[config.dtype]
+    device = choose_device(config.device)
+    if config.init == "random":
+        dtype = dtype or torch.float32
+        model = build_model(load_config(source), dtype, device, seed=config.seed)
+    else:
+        model = load_model(source, dtype=dtype, device=device)
+    if not isinstance(model, LlamaForCausalLM):
+        raise ValueError(
+            f"{source}: holds a reward model; supervised training needs a language model"
+        )
+    return model
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, source: Path) -> None:
+    """Raises ValueError when the tokenizer makes ids that the model has no embedding for."""
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{source}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
+            f"{config.vocab_size} embeddings"
+        )
