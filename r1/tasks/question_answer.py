@@ -79,6 +79,9 @@ def build_question_answer(config: TaskConfig) -> MathTask:
 
     Raises TaskError for rows that cannot be read, with the count and the first places.
     """
+    for option in config.options:
+        if option not in _HUB_OPTIONS:
+            raise TaskError(f"unknown option {option!r}; {nearest_names(option, _HUB_OPTIONS)}")
     row_format = ROW_FORMATS.get(config.name, QUESTION_ANSWER)
     train, test = _read_splits(config, row_format)
     instruction = config.instruction
@@ -196,9 +199,6 @@ def _matching_files(folder: Path, name: str, split: str) -> list[Path]:
 
 
 def _read_hub(source: str, config: TaskConfig, row_format: RowFormat, split: Split) -> list[Row]:
-    for option in config.options:
-        if option not in _HUB_OPTIONS:
-            raise TaskError(f"option {option!r}: {nearest_names(option, _HUB_OPTIONS)}")
     try:
         import datasets
     except ImportError:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,7 +161,10 @@ def test_train_and_test_paths_that_share_a_question_fail_preflight(tmp_path: Pat
         ({"path": "{tmp}/none"}, r"none: no such file"),
         ({"path": "{tmp}"}, r"no (train|test) data; looked for (train|test) or jsonl_"),
         ({"path": "who/what?"}, r"no such file"),
-        ({"path": "owner/set", "options": {"subst": 1}}, r"'subst': did you mean 'subset'\?"),
+        (
+            {"path": "owner/set", "options": {"subst": 1}},
+            r"option 'subst'; did you mean 'subset'\?",
+        ),
     ],
 )
 def test_sources_that_are_not_there(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -173,7 +178,6 @@ def test_sources_that_are_not_there(tmp_path: Path, settings: dict[str, Any], me
 
 
 def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
     asked = []
 
     def load_dataset(source: str, subset: str | None, split: str) -> list[dict[str, str]]:
@@ -182,7 +186,8 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ConnectionError("offline\nand more")
         return [{"question": f"{split}?", "answer": "#### 7", "problem": "p", "unique_id": "u"}]
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    # The package itself takes seconds to import, and would go to the network.
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     task = build(name="gsm8k")
     assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
     assert task.problems("test")[0].answer == "7"
