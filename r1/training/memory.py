@@ -1,0 +1,101 @@
+"""How much memory a run will take, from its config and the model's config.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from r1.engine.engine import EngineConfig
+from r1.evaluation.run_evaluate import EvaluateConfig
+from r1.models.model_config import ModelConfig
+from r1.models.parameter_count import num_parameters
+from r1.training.grpo_config import GrpoConfig
+from r1.training.loop import LoopConfig
+from r1.training.rejection_sampling import SampleConfig
+
+VerbConfig = LoopConfig | GrpoConfig | SampleConfig | EvaluateConfig
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_LOGITS_IN_A_CHUNK = 2**24  # the bound that log-probs are computed under
+
+
+def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
+    """Bytes by purpose, at most about; activations are the roughest part.
+
+    The engine samples from the very weights that are trained, so it adds a KV cache
+    and no copy. Models other than `config.model` (reward models, another reference)
+    are taken to be of its size.
+    """
+    parameters = num_parameters(model)
+    size = _BYTES[config.dtype or checkpoint_dtype(model)]
+    parts = {"weights": parameters * size}
+    if isinstance(config, LoopConfig | GrpoConfig):
+        parts |= _training_parts(config, model, parameters, size)
+    if isinstance(config, GrpoConfig):
+        parts["reference"] = parameters * size if config.kl_coefficient else 0
+        parts["reward models"] = parameters * size * len(config.reward_models)
+        limits = config.max_tokens
+        longest = limits if isinstance(limits, int) else max(limit.max_tokens for limit in limits)
+        num_replies = config.group_size * config.questions_per_step * config.updates_per_rollout
+        parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_replies * longest)
+    elif isinstance(config, SampleConfig):
+        num_tokens = config.prompts_per_batch * config.samples_per_prompt * config.max_tokens
+        parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_tokens)
+    elif isinstance(config, EvaluateConfig):
+        parts["KV cache"] = config.engine.kv_cache_bytes
+    return {name: num_bytes for name, num_bytes in parts.items() if num_bytes}
+
+
+def checkpoint_dtype(model: ModelConfig) -> str:
+    """The dtype that config.json names (`dtype`, before transformers 5 `torch_dtype`)."""
+    name = str(model.extra.get("dtype") or model.extra.get("torch_dtype") or "float32")
+    name = name.removeprefix("torch.")
+    return name if name in _BYTES else "float32"
+
+
+def describe_memory(parts: Mapping[str, int]) -> str:
+    """`about 3.2 GB: weights 0.5 GB, moments 2.1 GB, ...`, the largest first."""
+    ordered = sorted(parts.items(), key=lambda part: -part[1])
+    shown = ", ".join(f"{name} {format_bytes(num_bytes)}" for name, num_bytes in ordered)
+    return f"about {format_bytes(sum(parts.values()))}: {shown}"
+
+
+def format_bytes(num_bytes: int) -> str:
+    """Decimal units: `12 MB`, `3.2 GB`."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if num_bytes >= size:
+            value = num_bytes / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{num_bytes / 1000:.0f} kB"
+
+
+def _training_parts(
+    config: LoopConfig | GrpoConfig, model: ModelConfig, parameters: int, size: int
+) -> dict[str, int]:
+    is_half = size == 2
+    return {
+        "fp32 masters": parameters * 4 * is_half,
+        # Of half-precision weights the sum is kept in fp32, beside the gradient itself.
+        "gradients": parameters * (4 + 2 * is_half),
+        "moments": parameters * 8,
+        "activations": config.micro_batch_tokens * _activation_bytes_per_token(model, size),
+        # The chunk's logits, its softmax, and the gradient.
+        "logits": min(config.micro_batch_tokens * model.vocab_size, _LOGITS_IN_A_CHUNK) * 4 * 3,
+    }
+
+
+def _activation_bytes_per_token(model: ModelConfig, size: int) -> int:
+    """What a layer keeps for its backward pass: inputs of norms, linears, rotations, SDPA."""
+    query = model.num_attention_heads * model.head_dim
+    keys = model.num_key_value_heads * model.head_dim
+    layer = 8 * model.hidden_size + 4 * model.intermediate_size + 3 * query + 3 * keys
+    return model.num_hidden_layers * layer * size
+
+
+def _kv_cache_bytes(
+    engine: EngineConfig, model: ModelConfig, size: int, num_reply_tokens: int
+) -> int:
+    """What the cache can grow to: its bound, or all replies at once (prompts are shared)."""
+    token_bytes = 2 * model.num_key_value_heads * model.head_dim * model.num_hidden_layers * size
+    if engine.num_blocks is not None:
+        return engine.num_blocks * engine.block_size * token_bytes
+    return min(engine.kv_cache_bytes, num_reply_tokens * token_bytes)
