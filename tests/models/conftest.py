@@ -1,0 +1,100 @@
+"""Small random models, and the plainest cache as the other way to compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from r1.models.architectures import ModelConfig, build_model
+
+TINY = {
+    "vocab_size": 89,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+
+
+class DenseCache:
+    """All keys and values of equal rows, concatenated, with an explicit mask."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(
+        self, layer: int, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor, scale: float
+    ) -> Tensor:
+        if layer in self.kept:
+            old_key, old_value = self.kept[layer]
+            key_BTGK = torch.cat((old_key, key_BTGK), 1)
+            value_BTGK = torch.cat((old_value, value_BTGK), 1)
+        self.kept[layer] = (key_BTGK, value_BTGK)
+        num_new, num_all = query_BTHK.shape[1], key_BTGK.shape[1]
+        output = F.scaled_dot_product_attention(
+            query_BTHK.transpose(1, 2),
+            key_BTGK.transpose(1, 2),
+            value_BTGK.transpose(1, 2),
+            attn_mask=torch.ones(num_new, num_all, dtype=torch.bool).tril(num_all - num_new),
+            scale=scale,
+            enable_gqa=True,
+        )
+        return output.transpose(1, 2)
+
+
+@pytest.fixture
+def dense_cache() -> DenseCache:
+    return DenseCache()
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., ModelConfig]:
+    def make(architecture: str = "Qwen2ForCausalLM", **changes: Any) -> ModelConfig:
+        return ModelConfig.from_dict({"architectures": [architecture], **TINY, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def randomize() -> Callable[[nn.Module], None]:
+    """Weights (biases and norms too) large enough that every part shows in the logits."""
+
+    def fill(model: nn.Module) -> None:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                values = torch.empty(parameter.shape).normal_(0, 0.3, generator=generator)
+                parameter.copy_(values)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def make_model(
+    make_config: Callable[..., ModelConfig], randomize: Callable[[nn.Module], None]
+) -> Callable[..., Any]:
+    def make(architecture: str = "Qwen2ForCausalLM", **changes: Any) -> Any:
+        model = build_model(make_config(architecture, **changes))
+        randomize(model)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def row_logits() -> Callable[[Any, Sequence[int]], Tensor]:
+    """Logits [T, V] of one row computed alone, without gradients."""
+
+    @torch.no_grad()
+    def compute(model: Any, row: Sequence[int]) -> Tensor:
+        ids_BT = torch.tensor([list(row)])
+        return model.compute_logits(model(ids_BT, torch.arange(ids_BT.shape[1])[None]))[0]
+
+    return compute
