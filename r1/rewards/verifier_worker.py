@@ -1,0 +1,97 @@
+"""The process in which math-verify runs: `python -m r1.rewards.verifier_worker`.
+
+It answers JSON lines on its standard input with JSON lines on its standard output.
+sympy can hang in C code or eat the memory on an expression of ten characters, so
+this process is one that may die: it bounds its own memory, and should its parent be
+gone when a job overruns, it ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+_MEMORY_LIMIT_BYTES = 2 << 30
+_OWN_LIMIT_FACTOR = 2.0
+
+
+def main() -> None:
+    """Serve until the standard input ends; the argument is the limit of a job in seconds."""
+    timeout_seconds = float(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    _limit_memory()
+    # The protocol keeps the real standard output; a library's prints go to stderr.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer({"op": "verify", "gold": "x^2", "answer": "$x^2$"})  # import and warm the parser
+    _send(replies, {"ready": True})
+    with open(os.devnull, "w") as devnull:
+        for line in sys.stdin:
+            # A watchdog in C: it fires also while sympy holds the interpreter.
+            faulthandler.dump_traceback_later(
+                timeout_seconds * _OWN_LIMIT_FACTOR, exit=True, file=devnull
+            )
+            _send(replies, _answer_safely(json.loads(line)))
+            faulthandler.cancel_dump_traceback_later()
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """One request: op "verify" gives `is_correct`, op "read" gives `is_readable`.
+
+    `is_correct` is None when the gold cannot be read; an answer that cannot be read
+    is wrong.
+    """
+    gold = _parse(request["gold"])
+    if request["op"] == "read":
+        return {"is_readable": bool(gold), "reason": "read" if gold else "gold is not readable"}
+    if not gold:
+        return {"is_correct": None, "reason": "gold is not readable"}
+    prediction = _parse(request["answer"])
+    if not prediction:
+        return {"is_correct": False, "reason": "answer is not readable"}
+    from math_verify import verify
+
+    is_correct = verify(gold, prediction, timeout_seconds=None, raise_on_error=True)
+    return {"is_correct": is_correct, "reason": "equal" if is_correct else "not equal"}
+
+
+def _answer_safely(request: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return answer(request)
+    except Exception as error:  # whatever sympy raises is the verifier's failure, not a verdict
+        return {"is_correct": None, "reason": f"verifier error: {type(error).__name__}: {error}"}
+
+
+def _parse(text: str) -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+    if "$" not in text and r"\boxed" not in text:
+        text = f"${text}$"
+    # Its own timeouts are signals, which cannot interrupt C code: the parent's kill can.
+    return parse(
+        text,
+        [LatexExtractionConfig(), ExprExtractionConfig()],
+        parsing_timeout=None,  # type: ignore[arg-type]
+    )
+
+
+def _send(file: TextIO, reply: Mapping[str, Any]) -> None:
+    file.write(json.dumps(reply) + "\n")
+    file.flush()
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
+
+
+if __name__ == "__main__":
+    main()
