@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-
-class TextStream(Protocol):
-    """Complete UTF-8 text from token ids (r1.text.tokenizer.DecodeStream)."""
-
-    def push(self, ids: list[int]) -> str:
-        """The text that became complete with these tokens."""
-        ...
+from r1.text.tokenizer import DecodeStream, Tokenizer
 
 
 class IncrementalDetokenizer:
@@ -21,8 +13,8 @@ class IncrementalDetokenizer:
     complete within the first `min_tokens` tokens do not count (as in vLLM).
     """
 
-    def __init__(self, stream: TextStream, stop: tuple[str, ...], min_tokens: int) -> None:
-        self.stream = stream
+    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...] = (), min_tokens: int = 0):
+        self.stream = DecodeStream(tokenizer)
         self.stop = stop
         self.min_tokens = min_tokens
         self.text = ""

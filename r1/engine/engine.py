@@ -22,7 +22,7 @@ from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
 from r1.models.llama import LlamaForCausalLM
 from r1.records import FinishReason, GenerationRequest, Sample
-from r1.text.tokenizer import DecodeStream, Tokenizer
+from r1.text.tokenizer import Tokenizer
 
 
 class EngineConfig(Config):
@@ -328,7 +328,7 @@ class Engine:
             )
             if is_streaming or sampling.stop:
                 sequence.detokenizer = IncrementalDetokenizer(
-                    DecodeStream(self.tokenizer), sampling.stop, sampling.min_tokens
+                    self.tokenizer, sampling.stop, sampling.min_tokens
                 )
             self._num_arrivals += 1
             group.sequences.append(sequence)

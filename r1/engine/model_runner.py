@@ -71,7 +71,9 @@ class ModelRunner:
         """Packed rows whose logits are sampled, and the slots that their tokens go to."""
         decode_rows = np.empty(len(order), np.int64)
         decode_rows[order] = np.arange(len(order))
-        ends = len(order) + np.cumsum([chunk.stop - chunk.start for chunk in chunks], dtype=np.int64)
+        ends = len(order) + np.cumsum(
+            [chunk.stop - chunk.start for chunk in chunks], dtype=np.int64
+        )
         end_of_group = {id(chunk.group): end for chunk, end in zip(chunks, ends, strict=True)}
         rows, slots = [decode_rows], [batch.decode_slots]
         for chunk in batch.chunks:

@@ -56,9 +56,7 @@ def uncached_logits(model: LlamaForCausalLM, ids: tuple[int, ...]) -> torch.Tens
         return model.compute_logits(hidden_BTD)[0].float()
 
 
-def test_cached_greedy_is_uncached_greedy(
-    make_engine: MakeEngine, model: LlamaForCausalLM
-) -> None:
+def test_cached_greedy_is_uncached_greedy(make_engine: MakeEngine, model: LlamaForCausalLM) -> None:
     for row in make_engine().generate(make_requests(GREEDY, samples=1)):
         ids = row[0].prompt_ids
         for token_id in row[0].token_ids:
