@@ -255,9 +255,7 @@ def _make_dataset(
         if option not in known:
             raise TaskError(f"{family} has no option {option!r}; {nearest_names(option, known)}")
     try:
-        family_config = config_class(**options, seed=seed, size=size)
-        family_config.validate()
-        return dataset_class(family_config)
+        return dataset_class(config_class(**options, seed=seed, size=size))
     except (AssertionError, TypeError, ValueError) as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise TaskError(f"{family} with {shown or 'no options'}: {error}") from None
