@@ -121,6 +121,9 @@ class GgufCheckpoint:
         if embedding is None:
             raise ValueError(f"{self.path}: missing tensor token_embd.weight")
         heads = value("attention.head_count")
+        head_dim = value("attention.key_length", value("embedding_length") // heads)
+        if value("rope.dimension_count", head_dim) != head_dim:
+            raise ValueError(f"{self.path}: RoPE on a part of each head is not supported")
         raw = {
             "architectures": [self._family.architecture],
             "vocab_size": int(embedding.shape[1]),
@@ -129,7 +132,7 @@ class GgufCheckpoint:
             "num_hidden_layers": value("block_count"),
             "num_attention_heads": heads,
             "num_key_value_heads": value("attention.head_count_kv", heads),
-            "head_dim": value("attention.key_length", value("embedding_length") // heads),
+            "head_dim": head_dim,
             "max_position_embeddings": value("context_length"),
             "rms_norm_eps": _shortest_float(value("attention.layer_norm_rms_epsilon")),
             "attention_bias": "blk.0.attn_output.bias" in names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ def test_logits_with_cache_equal_transformers(variant, make_model, dense_cache):
 def test_packed_equals_separate(variant, make_model, row_logits):
     architecture, changes = VARIANTS[variant]
     model = make_model(architecture, **changes)
-    ids = torch.tensor([sum(ROWS, [])])
+    ids = torch.tensor([list(itertools.chain(*ROWS))])
     positions = torch.cat([torch.arange(len(row)) for row in ROWS])[None]
     packed = model.compute_logits(model(ids, positions))[0]
     separate = torch.cat([row_logits(model, row) for row in ROWS])
@@ -113,13 +114,11 @@ def test_gradients_of_packed_equal_sum_of_separate(make_model):
         model.zero_grad()
         for rows in batches:
             positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
-            hidden = model(torch.tensor([sum(rows, [])]), positions)
+            hidden = model(torch.tensor([list(itertools.chain(*rows))]), positions)
             model.compute_logits(hidden).logsumexp(-1).sum().backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
-    for packed, separate in zip(
-        gradients([ROWS]), gradients([[row] for row in ROWS]), strict=True
-    ):
+    for packed, separate in zip(gradients([ROWS]), gradients([[row] for row in ROWS]), strict=True):
         assert torch.allclose(packed, separate, rtol=1e-4, atol=1e-4)
 
 
