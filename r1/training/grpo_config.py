@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from r1.config import Config
 from r1.engine.engine import EngineConfig
@@ -71,7 +71,7 @@ class GrpoConfig(Config):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = 1.0
     top_k: int = 0
-    max_tokens: int | tuple[TokenLimit, ...] = (
+    max_tokens: PositiveInt | tuple[TokenLimit, ...] = (
         TokenLimit(from_step=0, max_tokens=32_768),
         TokenLimit(from_step=8_200, max_tokens=65_536),
     )
@@ -132,10 +132,21 @@ class GrpoConfig(Config):
         if unweighted:
             part = unweighted[0]
             raise ValueError(f"reward_models.{part} has no weight: set reward_weights.{part}")
-        limits = () if isinstance(self.max_tokens, int) else self.max_tokens
-        if not isinstance(self.max_tokens, int) and not (limits and limits[0].from_step == 0):
-            raise ValueError("max_tokens must begin with a limit from_step 0")
+        shortest = self.max_tokens_at(0)
+        if self.overlong == "penalty" and self.overlong_buffer_tokens > shortest:
+            raise ValueError(
+                f"overlong_buffer_tokens ({self.overlong_buffer_tokens}) must be at most "
+                f"max_tokens ({shortest})"
+            )
         return self
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _check_limits(cls, value: int | tuple[TokenLimit, ...]) -> int | tuple[TokenLimit, ...]:
+        is_schedule = not isinstance(value, int)
+        if is_schedule and [limit.from_step for limit in value[:1]] != [0]:
+            raise ValueError("a list of token limits must begin with one from_step 0")
+        return value
 
     @property
     def steps_per_rollout(self) -> int:

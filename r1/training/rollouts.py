@@ -206,17 +206,13 @@ def score_with_models(
 
 def penalize_overlong(groups: Sequence[Group], max_tokens: int, buffer_tokens: int) -> list[Group]:
     """Add the part `overlong`, from 0 down to -1 at the token limit (DAPO, 2503.14476)."""
-    return [
-        _with_parts(
-            group,
-            OVERLONG,
-            [
-                soft_overlong_penalty(len(r.sample.token_ids), max_tokens, buffer_tokens)
-                for r in group.rollouts
-            ],
+
+    def penalty(rollout: Rollout) -> float:
+        return soft_overlong_penalty(
+            len(rollout.sample.token_ids), max_tokens=max_tokens, buffer_tokens=buffer_tokens
         )
-        for group in groups
-    ]
+
+    return [_with_parts(group, OVERLONG, [penalty(r) for r in group.rollouts]) for group in groups]
 
 
 def _with_parts(group: Group, part: str, values: Sequence[float]) -> Group:
