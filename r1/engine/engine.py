@@ -5,69 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from r1.config import Config
 from r1.engine.block_manager import BlockManager
 from r1.engine.detokenizer import IncrementalDetokenizer
+from r1.engine.engine_config import EngineConfig, max_model_len, num_blocks
 from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
+from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.sampler import stream_key
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
 from r1.models.llama import LlamaForCausalLM
 from r1.records import FinishReason, GenerationRequest, Sample
 from r1.text.tokenizer import Tokenizer
-
-
-class EngineConfig(Config):
-    """Limits of the engine; vLLM's names.
-
-    `kv_cache_bytes` bounds the cache (in all layers together) unless `num_blocks`
-    is set. `max_model_len` None is the model's own context, or what the cache
-    holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
-    """
-
-    block_size: int = Field(default=16, ge=1)
-    kv_cache_bytes: int = Field(default=512 * 2**20, ge=1)
-    num_blocks: int | None = Field(default=None, ge=1)
-    max_num_seqs: int = Field(default=512, ge=1)
-    max_num_batched_tokens: int = Field(default=2048, ge=1)
-    max_model_len: int | None = Field(default=None, ge=2)
-    enable_prefix_caching: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StepOutput:
-    """What one step added to one sample; `finished` is the whole sample at its end."""
-
-    request_id: str
-    sample_index: int
-    new_token_ids: tuple[int, ...]
-    new_text: str
-    finished: Sample | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """Load and counters of an engine (the counters only grow)."""
-
-    num_waiting: int
-    num_prefilling: int
-    num_running: int
-    num_blocks: int
-    num_free_blocks: int
-    num_cached_blocks: int
-    num_steps: int
-    num_generated_tokens: int
-    num_cached_tokens: int
-    num_preemptions: int
-    weights_version: int
 
 
 class Engine:
@@ -86,27 +40,21 @@ class Engine:
         self.tokenizer = tokenizer
         self.config = config or EngineConfig()
         self.weights_version = 0
-        num_blocks = _num_blocks(model, self.config)
-        self.max_model_len = _max_model_len(model, self.config, num_blocks)
+        block_count = num_blocks(model, self.config)
+        self.max_model_len = max_model_len(model, self.config, block_count)
         self._rows = InputBatch(
             self.config.max_num_seqs, self.max_model_len, self.config.block_size
         )
-        self._block_manager = BlockManager(num_blocks)
+        self._block_manager = BlockManager(block_count)
         self._scheduler = Scheduler(
             self._block_manager,
             self._rows,
             self.config.max_num_batched_tokens,
             self.config.enable_prefix_caching,
         )
-        shape = model.config
+        weight = model.head_weight
         self._kv_cache = PagedKVCache(
-            num_layers=shape.num_hidden_layers,
-            num_blocks=num_blocks,
-            block_size=self.config.block_size,
-            num_kv_heads=shape.num_key_value_heads,
-            head_dim=shape.head_dim,
-            dtype=model.head_weight.dtype,
-            device=model.head_weight.device,
+            model.config, block_count, self.config.block_size, weight.dtype, weight.device
         )
         self._runner = ModelRunner(model, self._kv_cache, self._rows)
         self._num_arrivals = 0
@@ -354,40 +302,3 @@ class Engine:
                 raise ValueError(
                     f"{where}: {what} has {bad[0]}, outside the vocabulary of {vocab_size}"
                 )
-
-
-def _num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
-    if config.max_num_batched_tokens < config.max_num_seqs:
-        raise ValueError(
-            f"max_num_batched_tokens ({config.max_num_batched_tokens}) must be at least"
-            f" max_num_seqs ({config.max_num_seqs}): every sequence decodes one token a step"
-        )
-    if config.num_blocks is not None:
-        return config.num_blocks
-    shape = model.config
-    token_bytes = 2 * shape.num_key_value_heads * shape.head_dim * shape.num_hidden_layers
-    token_bytes *= model.head_weight.element_size()
-    num_blocks = config.kv_cache_bytes // (token_bytes * config.block_size)
-    if num_blocks < 1:
-        raise ValueError(
-            f"kv_cache_bytes = {config.kv_cache_bytes} holds no block: one of"
-            f" {config.block_size} tokens takes {token_bytes * config.block_size} bytes"
-        )
-    return num_blocks
-
-
-def _max_model_len(model: LlamaForCausalLM, config: EngineConfig, num_blocks: int) -> int:
-    capacity = num_blocks * config.block_size
-    context = model.config.max_position_embeddings
-    if config.max_model_len is None:
-        return min(context, capacity)
-    if config.max_model_len > capacity:
-        raise ValueError(
-            f"max_model_len = {config.max_model_len} does not fit a KV cache of {capacity}"
-            f" tokens: raise kv_cache_bytes or num_blocks"
-        )
-    if config.max_model_len > context:
-        raise ValueError(
-            f"max_model_len = {config.max_model_len} exceeds the model's context of {context}"
-        )
-    return config.max_model_len

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from r1.models.model_config import ModelConfig
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionBucket:
@@ -46,19 +48,18 @@ class PagedKVCache:
 
     def __init__(
         self,
-        *,
-        num_layers: int,
+        config: ModelConfig,
         num_blocks: int,
         block_size: int,
-        num_kv_heads: int,
-        head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (num_blocks, block_size, 2, num_kv_heads, head_dim)
+        shape = (num_blocks, block_size, 2, config.num_key_value_heads, config.head_dim)
         # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
         # CPU untouched pages cost nothing until they are written.
-        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
+        self.layers = [
+            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
+        ]
 
     def clear(self) -> None:
         """Zero everything (after a failed step may have left NaN behind)."""

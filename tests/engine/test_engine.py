@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from r1.models.llama import LlamaForCausalLM
 from r1.records import GenerationRequest, Sample, SamplingParams
 
 MakeEngine = Callable[..., Engine]
+flat = chain.from_iterable
 SAMPLED = SamplingParams(temperature=0.8, top_p=0.9, max_tokens=14, ignore_eos=True)
 GREEDY = SamplingParams(temperature=0.0, max_tokens=14, ignore_eos=True)
 
@@ -36,7 +38,7 @@ def make_requests(
 
 def assert_same(left: list[list[Sample]], right: list[list[Sample]]) -> None:
     """Equal tokens, texts and reasons; log-probs to 1e-5."""
-    flat_left, flat_right = sum(left, []), sum(right, [])
+    flat_left, flat_right = list(flat(left)), list(flat(right))
     assert len(flat_left) == len(flat_right)
     for a, b in zip(flat_left, flat_right, strict=True):
         assert (a.request_id, a.sample_index, a.token_ids) == (
@@ -68,7 +70,7 @@ def test_cached_greedy_is_uncached_greedy(make_engine: MakeEngine, model: LlamaF
 def test_logprobs_are_those_of_an_uncached_forward(
     make_engine: MakeEngine, model: LlamaForCausalLM, sampling: SamplingParams
 ) -> None:
-    for sample in sum(make_engine().generate(make_requests(sampling)), []):
+    for sample in flat(make_engine().generate(make_requests(sampling))):
         logits = uncached_logits(model, sample.prompt_ids + sample.token_ids)
         logits = logits[len(sample.prompt_ids) - 1 : -1]
         tokens = torch.tensor(sample.token_ids)[:, None]
@@ -130,7 +132,7 @@ def test_shared_prefill_is_separate_prefill(make_engine: MakeEngine) -> None:
     separate = make_engine(enable_prefix_caching=False)
     shared = make_engine(enable_prefix_caching=False)
     together = shared.generate([request])
-    assert_same(together, [sum(separate.generate(apart), [])])
+    assert_same(together, [list(flat(separate.generate(apart)))])
     assert len({sample.token_ids for sample in together[0]}) == 5
 
 
@@ -319,6 +321,6 @@ def test_bfloat16_generates_and_reports_its_own_logprobs(
     make_engine: MakeEngine, model: LlamaForCausalLM
 ) -> None:
     model.to(torch.bfloat16)
-    for sample in sum(make_engine().generate(make_requests()), []):
+    for sample in flat(make_engine().generate(make_requests())):
         assert len(sample.token_ids) == 14
         assert np.isfinite(sample.sampler_logprobs).all()

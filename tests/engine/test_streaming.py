@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from r1.records import GenerationRequest, Sample, SamplingParams
 from r1.text.tokenizer import Tokenizer
 
 MakeEngine = Callable[..., Engine]
+flat = chain.from_iterable
 EOS_ID, TURN_ID = 256, 257
 
 
@@ -113,7 +115,7 @@ def test_streamed_samples_equal_generated_ones(make_engine: MakeEngine) -> None:
     generated = make_engine().generate(requests)
     outputs = stream(make_engine(), *requests)
     finished = {(s.request_id, s.sample_index): s for o in outputs if (s := o.finished)}
-    for sample in sum(generated, []):
+    for sample in flat(generated):
         key = (sample.request_id, sample.sample_index)
         mine = [o for o in outputs if (o.request_id, o.sample_index) == key]
         assert finished[key] == sample

@@ -1,0 +1,64 @@
+"""The engine's limits, and what they come to for a model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from r1.config import Config
+from r1.models.llama import LlamaForCausalLM
+
+
+class EngineConfig(Config):
+    """Limits of the engine; vLLM's names.
+
+    `kv_cache_bytes` bounds the cache (in all layers together) unless `num_blocks`
+    is set. `max_model_len` None is the model's own context, or what the cache
+    holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
+    """
+
+    block_size: int = Field(default=16, ge=1)
+    kv_cache_bytes: int = Field(default=512 * 2**20, ge=1)
+    num_blocks: int | None = Field(default=None, ge=1)
+    max_num_seqs: int = Field(default=512, ge=1)
+    max_num_batched_tokens: int = Field(default=2048, ge=1)
+    max_model_len: int | None = Field(default=None, ge=2)
+    enable_prefix_caching: bool = True
+
+
+def num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
+    """How many blocks the KV cache gets; ValueError when the limits contradict each other."""
+    if config.max_num_batched_tokens < config.max_num_seqs:
+        raise ValueError(
+            f"max_num_batched_tokens ({config.max_num_batched_tokens}) must be at least"
+            f" max_num_seqs ({config.max_num_seqs}): every sequence decodes one token a step"
+        )
+    if config.num_blocks is not None:
+        return config.num_blocks
+    shape = model.config
+    token_bytes = 2 * shape.num_key_value_heads * shape.head_dim * shape.num_hidden_layers
+    token_bytes *= model.head_weight.element_size()
+    count = config.kv_cache_bytes // (token_bytes * config.block_size)
+    if count < 1:
+        raise ValueError(
+            f"kv_cache_bytes = {config.kv_cache_bytes} holds no block: one of"
+            f" {config.block_size} tokens takes {token_bytes * config.block_size} bytes"
+        )
+    return count
+
+
+def max_model_len(model: LlamaForCausalLM, config: EngineConfig, num_blocks: int) -> int:
+    """Tokens of prompt and reply together; ValueError when cache or model hold fewer."""
+    capacity = num_blocks * config.block_size
+    context = model.config.max_position_embeddings
+    if config.max_model_len is None:
+        return min(context, capacity)
+    if config.max_model_len > capacity:
+        raise ValueError(
+            f"max_model_len = {config.max_model_len} does not fit a KV cache of {capacity}"
+            f" tokens: raise kv_cache_bytes or num_blocks"
+        )
+    if config.max_model_len > context:
+        raise ValueError(
+            f"max_model_len = {config.max_model_len} exceeds the model's context of {context}"
+        )
+    return config.max_model_len

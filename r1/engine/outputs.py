@@ -1,0 +1,35 @@
+"""What the engine reports: the outputs of a step, and its load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from r1.records import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one step added to one sample; `finished` is the whole sample at its end."""
+
+    request_id: str
+    sample_index: int
+    new_token_ids: tuple[int, ...]
+    new_text: str
+    finished: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Load and counters of an engine (the counters only grow)."""
+
+    num_waiting: int
+    num_prefilling: int
+    num_running: int
+    num_blocks: int
+    num_free_blocks: int
+    num_cached_blocks: int
+    num_steps: int
+    num_generated_tokens: int
+    num_cached_tokens: int
+    num_preemptions: int
+    weights_version: int
