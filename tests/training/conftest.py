@@ -68,7 +68,7 @@ def tiny_policy(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFact
 
 @dataclass(frozen=True)
 class LetterTask:
-    """Earns the share of small letters in the reply; a reply that begins with Z breaks the grader."""
+    """Earns the share of small letters; a reply that begins with Z breaks the grader."""
 
     name: str = "letters"
     instruction: str = ""
