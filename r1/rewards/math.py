@@ -19,7 +19,8 @@ _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
 _BARE_BOX = re.compile(r"\s+([^\s$\\{}]+|\\[A-Za-z]+)")
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
 _ANSWER_LINE = re.compile(
-    r"(?:\banswer\b[*_]*\s*(?:is\b\s*[:：]?|[:：=])|答案[*_]*\s*(?:[:：=]|[为是][:：]?))[*_ \t]*(\S.*)",
+    r"(?:\banswer\b[*_]*\s*(?:is\b\s*[:：]?|[:：=])|答案[*_]*\s*(?:[:：=]|[为是][:：]?))"
+    r"[*_ \t]*(\S.*)",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(

@@ -64,7 +64,7 @@ def has_similar_length(
 ) -> bool:
     """Whether the longer is at most `max_ratio` times the shorter; an empty one never is."""
     shorter, longer = sorted((first_length, second_length))
-    return 0 < shorter and longer <= max_ratio * shorter
+    return shorter > 0 and longer <= max_ratio * shorter
 
 
 def choose_response(
