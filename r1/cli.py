@@ -24,8 +24,8 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 EPILOG = (
-    "Settings are TOML, changed on the command line as key=value: grpo.group_size=8 for a key "
-    "inside a table, group_size=8 for one at the top. A run that was stopped continues with the "
+    "Settings are TOML, changed on the command line as key=value: group_size=8 for a key at the "
+    "top, task.name=gsm8k for one inside a table. A run that was stopped continues with the "
     "same command."
 )
 
@@ -38,7 +38,7 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             print(f"\n{interrupt or 'stopped'}", file=sys.stderr)
-            if ctx.invoked_subcommand in RESUMABLE:
+            if ctx.invoked_subcommand in RESUMABLE and "r1 " not in str(interrupt):
                 print(f"to resume: {shlex.join(['r1', *sys.argv[1:]])}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -61,7 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
-models_app = typer.Typer(help="Models that can be named, and how to get them.")
+models_app = typer.Typer()
 app.add_typer(models_app, name="models")
 
 
@@ -125,17 +125,18 @@ def run(settings: Settings, dry_run: DryRun = False) -> None:
     """Run a whole recipe: stage by stage into one run folder, with a report.
 
     [dim]r1 run recipes/quickstart.toml
-    r1 run recipes/r1_zero.toml model=~/models/Qwen2.5-1.5B grpo.group_size=8 --dry-run[/dim]
+    r1 run recipes/quickstart.toml output=runs/try stages.r1_zero.group_size=16 --dry-run[/dim]
     """
-    from r1.pipeline.run import plan_recipe, run_recipe
-
     path, overrides = split_settings(settings)
     if path is None:
         raise ValueError("r1 run needs a recipe, such as recipes/quickstart.toml")
     if not dry_run:
+        from r1.pipeline.run import run_recipe
+
         run_recipe(path, overrides)
         return
     from r1.pipeline.dry_run import describe
+    from r1.pipeline.recipe import plan_recipe
 
     plan = plan_recipe(path, overrides)
     print(describe(plan.config, [(stage.name, stage.kind, stage.config) for stage in plan.stages]))

@@ -12,7 +12,7 @@ from r1.models.gguf_checkpoint import GgufCheckpoint
 from r1.models.hf_checkpoint import load_config as load_model_config
 from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import num_parameters
-from r1.training.memory import describe_memory, estimate_memory
+from r1.training.memory import VerbConfig, describe_memory, estimate_memory
 
 StagePlan = tuple[str, str, Any]
 """A stage's name, the verb that runs it, and that verb's config."""
@@ -25,17 +25,32 @@ def describe(config: Config, stages: Sequence[StagePlan]) -> str:
     """
     lines = ["# resolved config", dump_config(config), "# stages"]
     made: dict[Path, ModelConfig] = {}
+    outputs: list[Path] = []
     for number, (name, verb, stage) in enumerate(stages, start=1):
-        lines.append(f"{number:>2}. {name}: {verb}, {stage.model} -> {stage.output}")
-        try:
-            model = made.get(Path(stage.model)) or read_model_config(stage.model)
-        except ValueError as error:
-            lines.append(f"    memory unknown: {error}")
-            continue
-        made[stage.output / "checkpoint"] = model
-        memory = describe_memory(estimate_memory(stage, model))
-        lines.append(f"    {num_parameters(model):,} parameters, memory {memory}")
+        model_name = getattr(stage, "model", None)
+        source = "" if model_name is None else f"{model_name} -> "
+        lines.append(f"{number:>2}. {name}: {verb}, {source}{stage.output}")
+        if isinstance(stage, VerbConfig):
+            lines.append(f"    {_describe_model(stage, made, outputs)}")
+        outputs.append(stage.output)
     return "\n".join(lines)
+
+
+def _describe_model(
+    stage: VerbConfig, made: dict[Path, ModelConfig], outputs: Sequence[Path]
+) -> str:
+    path = Path(stage.model)
+    model = made.get(path)
+    is_from_earlier = any(path.is_relative_to(output) for output in outputs)
+    if model is None and is_from_earlier and not (path / "config.json").exists():
+        return "memory not known before an earlier stage has made its model"
+    try:
+        model = model or read_model_config(stage.model)
+    except ValueError as error:
+        return f"memory unknown: {error}"
+    made[stage.output / "checkpoint"] = model
+    memory = describe_memory(estimate_memory(stage, model))
+    return f"{num_parameters(model):,} parameters, memory {memory}"
 
 
 def read_model_config(name: str) -> ModelConfig:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from r1.engine.engine import EngineConfig
+from r1.models.architectures import build_model
+from r1.models.model_config import ModelConfig
+from r1.models.parameter_count import num_parameters
+from r1.tasks.task import TaskConfig
+from r1.training.grpo_config import GrpoConfig
+from r1.training.memory import describe_memory, estimate_memory, format_bytes
+from r1.training.rejection_sampling import SampleConfig
+from r1.training.sft import SftConfig
+
+MODEL = ModelConfig(
+    architecture="Qwen2ForCausalLM",
+    vocab_size=50,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MODEL,
+        replace(MODEL, tie_word_embeddings=True),
+        replace(MODEL, architecture="LlamaForCausalLM"),
+        replace(MODEL, architecture="LlamaForCausalLM", attention_bias=True, mlp_bias=True),
+    ],
+)
+def test_parameters_are_counted_as_the_model_has_them(config: ModelConfig) -> None:
+    model = build_model(config)
+    assert num_parameters(config) == sum(p.numel() for p in model.parameters())
+
+
+def test_training_in_fp32_and_in_bf16() -> None:
+    count = num_parameters(MODEL)
+    config = SftConfig(output=Path("o"), model="m", data=Path("d"), micro_batch_tokens=10)
+    single = estimate_memory(config, MODEL)
+    assert (single["weights"], single["gradients"], single["moments"]) == (
+        4 * count,
+        4 * count,
+        8 * count,
+    )
+    assert "fp32 masters" not in single
+    assert single["logits"] == 10 * 50 * 4 * 3
+    half = estimate_memory(config.model_copy(update={"dtype": "bfloat16"}), MODEL)
+    assert (half["weights"], half["fp32 masters"], half["gradients"]) == (
+        2 * count,
+        4 * count,
+        6 * count,
+    )
+    assert half["activations"] * 2 == single["activations"]
+    named = replace(MODEL, extra={"torch_dtype": "bfloat16"})
+    assert estimate_memory(config, named) == half
+
+
+def test_reinforcement_adds_reference_and_cache() -> None:
+    count = num_parameters(MODEL)
+    config = GrpoConfig(
+        output=Path("o"),
+        model="m",
+        task=TaskConfig(name="gsm8k"),
+        group_size=4,
+        questions_per_step=2,
+        updates_per_rollout=1,
+        max_tokens=100,
+        reward_weights={"accuracy": 1.0, "preference": 1.0},
+        reward_models={"preference": "somewhere"},
+    )
+    parts = estimate_memory(config, MODEL)
+    assert parts["reference"] == parts["reward models"] == 4 * count
+    assert parts["KV cache"] == 8 * 100 * (2 * 2 * 8 * 3 * 4)  # 800 tokens; k, v; G, K, layers
+    parts = estimate_memory(config.model_copy(update={"kl_coefficient": 0.0}), MODEL)
+    assert "reference" not in parts
+    engine = EngineConfig(kv_cache_bytes=1000)
+    parts = estimate_memory(config.model_copy(update={"engine": engine}), MODEL)
+    assert parts["KV cache"] == 1000
+    engine = EngineConfig(num_blocks=10, block_size=16)
+    parts = estimate_memory(config.model_copy(update={"engine": engine}), MODEL)
+    assert parts["KV cache"] == 160 * (2 * 2 * 8 * 3 * 4)
+
+
+def test_sampling_trains_nothing() -> None:
+    config = SampleConfig(output=Path("o"), model="m", task=TaskConfig(name="gsm8k"))
+    assert set(estimate_memory(config, MODEL)) == {"weights", "KV cache"}
+
+
+def test_sizes_read_well() -> None:
+    assert [format_bytes(n) for n in (900, 12_345_678, 3_210_000_000, 2 * 10**12)] == [
+        "1 kB",
+        "12 MB",
+        "3.2 GB",
+        "2.0 TB",
+    ]
+    assert describe_memory({"small": 10**6, "large": 2 * 10**9}) == (
+        "about 2.0 GB: large 2.0 GB, small 1.0 MB"
+    )
