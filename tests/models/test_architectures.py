@@ -34,6 +34,7 @@ def test_initial_weights(make_config):
             assert parameter.std().item() == approx(0.05, rel=0.1)
 
 
+@torch.no_grad()
 def test_scorer_shares_the_backbone_and_scores_each_token(make_model):
     model = make_model()
     scorer = build_scorer(model)

@@ -100,8 +100,8 @@ def test_weights_come_back_exactly(tmp_path, make_model, row_logits, architectur
 
 @pytest.mark.parametrize("kind", ["Q4_1", "Q8_0", "BF16", "F16"])
 def test_quantised_weights_are_dequantised_and_unpermuted(tmp_path, make_model, kind):
-    quant = gguf.GGMLQuantizationType[kind]
-    model = make_model("LlamaForCausalLM")
+    quant = gguf.GGMLQuantizationType[kind]  # blocks of 32 columns
+    model = make_model("LlamaForCausalLM", intermediate_size=64)
     write_gguf(tmp_path / "model.gguf", model, kind=quant)
     loaded = load_gguf_model(tmp_path / "model.gguf")
     for name, parameter in model.named_parameters():

@@ -58,7 +58,7 @@ def test_logits_equal_transformers(variant, make_model):
     ids = torch.randint(0, 89, (3, 50), generator=torch.Generator().manual_seed(1))
     expected = transformers_twin(model)(ids).logits
     ours = model.compute_logits(model(ids, torch.arange(50).expand(3, 50)))
-    assert expected.std() > 0.5
+    assert expected.std() > 0.3
     assert (ours - expected).abs().max() < 1e-4
 
 
