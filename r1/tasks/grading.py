@@ -5,7 +5,6 @@ All tasks share this file, so that a grade has the same parts whatever the task.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -109,7 +108,8 @@ class MathTask:
 
 @cache
 def shared_verifier(num_workers: int, timeout_seconds: float) -> MathVerifier:
-    """The process's one verifier of these settings, so that tasks share its workers."""
-    verifier = MathVerifier(num_workers, timeout_seconds)
-    atexit.register(verifier.close)
-    return verifier
+    """The process's one verifier of these settings, so that tasks share its workers.
+
+    These start with the first answer that needs them and end with the process.
+    """
+    return MathVerifier(num_workers, timeout_seconds)

@@ -103,13 +103,15 @@ def _read_splits(config: TaskConfig, row_format: RowFormat) -> tuple[list[Proble
     if not has_own_paths and source is not None and Path(source).is_file():
         rows = read_rows(Path(source), _kind(config))
         return _divide(config, row_format, rows)
-    by_split: dict[Split, list[Problem]] = {"train": [], "test": []}
-    for split, path in (("train", config.train_path), ("test", config.test_path)):
-        rows = _find_rows(config, row_format, split, path or (None if has_own_paths else source))
+    shared = None if has_own_paths else source
+
+    def split_problems(split: Split, path: str | None, wanted: int | None) -> list[Problem]:
+        rows = _find_rows(config, row_format, split, path or shared)
         problems = _problems(config, row_format, rows, prefix=f"{split}-")
-        wanted = config.num_train if split == "train" else config.num_test
-        by_split[split] = _draw(problems, wanted, f"{config.seed}:{split}", config.name)
-    return by_split["train"], by_split["test"]
+        return _draw(problems, wanted, f"{config.seed}:{split}", config.name)
+
+    train = split_problems("train", config.train_path, config.num_train)
+    return train, split_problems("test", config.test_path, config.num_test)
 
 
 def _divide(

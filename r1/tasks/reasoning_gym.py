@@ -20,9 +20,11 @@ from reasoning_gym.factory import DATASETS
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.math import extract_answer, extract_boxed
+from r1.rewards.verifier_pool import WorkerFailure
 from r1.tasks.answer_screen import is_plain_data, is_plain_expression
 from r1.tasks.grading import Score, grade_reply
 from r1.tasks.problem_stream import Entry, ProblemStream
+from r1.tasks.scorer_worker import scorer_request, shared_scorer_pool
 from r1.tasks.task import Split, TaskConfig, TaskError, nearest_names, question_key
 from r1.text.reasoning import Reasoning
 
@@ -47,7 +49,8 @@ REWARDS_A_CONSTANT = frozenset(
         "polynomial_equations",
     }
 )
-# These call eval, or sympy's parse_expr, on the answer.
+# These call eval on the answer; the second kind sympy's parse_expr, which calls it too, and
+# which may not end, so they run in processes that can be killed.
 EVALUATES_DATA = frozenset({"binary_matrix", "n_queens", "spiral_matrix", "string_insertion"})
 EVALUATES_EXPRESSION = frozenset(
     {
@@ -81,7 +84,9 @@ class ReasoningGymTask:
         self._config = config
         self._family = family
         self._options = options
-        self._scorer = _make_dataset(family, options, seed=config.seed, size=1)
+        specs = options.get("datasets", ())
+        self._options_by_family = {spec.name: spec.config for spec in specs} or {family: options}
+        self._scorer = make_dataset(family, options, seed=config.seed, size=1)
 
     @cached_property
     def _test(self) -> list[Problem]:
@@ -128,19 +133,31 @@ class ReasoningGymTask:
         source = str(problem.metadata.get("source_dataset", self._family))
         if reason := _unsafe(source, answer):
             return 0.0, reason
+        try:
+            raw = self._raw_score(source, problem, answer)
+        # Other people's code on any text: whatever it raises is its failure, not a score.
+        except Exception as error:
+            fault = str(error) if isinstance(error, WorkerFailure) else f"raised {error!r}"
+            return None, f"the scorer of {source} failed: {fault}"
+        if not math.isfinite(raw):
+            return None, f"the scorer of {source} gave {raw}"
+        return raw, f"scored {raw:g}"
+
+    def _raw_score(self, source: str, problem: Problem, answer: str) -> float:
         entry = {
             "question": problem.question,
             "answer": problem.answer,
             "metadata": problem.metadata,
         }
-        try:
-            raw = float(self._scorer.score_answer(answer, entry))
-        # Other people's code on any text: whatever it raises is its failure, not a score.
-        except Exception as error:
-            return None, f"the scorer of {source} raised {type(error).__name__}: {error}"
-        if not math.isfinite(raw):
-            return None, f"the scorer of {source} gave {raw}"
-        return raw, f"scored {raw:g}"
+        if source not in EVALUATES_EXPRESSION:
+            return float(self._scorer.score_answer(answer, entry))
+        config = self._config
+        pool = shared_scorer_pool(config.verifier_workers, config.verifier_timeout_seconds)
+        options = self._options_by_family.get(source, {})
+        reply = pool.ask(scorer_request(source, options, answer, entry))
+        if reply["score"] is None:
+            raise WorkerFailure(reply["reason"])
+        return float(reply["score"])
 
     def _thresholded(self, raw: float | None) -> float | None:
         threshold = self._config.score_threshold
@@ -174,7 +191,7 @@ class ReasoningGymTask:
         stream = ProblemStream(
             label=f"{self._family}-{split}",
             key={"options": repr(sorted(self._options.items())), "seed": self._config.seed},
-            make_dataset=lambda seed, size: _make_dataset(
+            make_dataset=lambda seed, size: make_dataset(
                 self._family, self._options, seed=seed, size=size
             ),
             cache_folder=self._config.cache_folder,
@@ -244,9 +261,10 @@ def _check_family(family: str) -> None:
         )
 
 
-def _make_dataset(
+def make_dataset(
     family: str, options: Mapping[str, Any], *, seed: int, size: int
 ) -> ProceduralDataset:
+    """reasoning-gym's data set of a family; raises TaskError for options that it has not."""
     dataset_class, config_class = DATASETS[family]
     known = {field.name for field in dataclasses.fields(config_class)} - {"seed", "size"}
     for option in options:

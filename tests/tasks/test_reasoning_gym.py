@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reasoning_gym.dataset import ProceduralDataset
 from reasoning_gym.factory import DATASETS
 
 from r1.records import Completion, Problem
@@ -202,13 +201,28 @@ def test_a_scorer_that_raises_is_a_failure_and_no_score() -> None:
     problem = only_problem(task)
     grade = task.grade(problem, reply("two times three"))
     assert grade.reward is None
-    assert grade.reason.startswith("the scorer of prime_factorization raised ValueError: ")
+    assert grade.reason.startswith("the scorer of prime_factorization failed: raised ValueError(")
     assert set(grade.parts) == {"format", "language", "repetition"}
+
+
+def test_a_scorer_that_takes_too_long_is_killed_and_no_score() -> None:
+    task = build("countdown", num_train=0, num_test=1, verifier_timeout_seconds=1e-5)
+    problem = only_problem(task)
+    grade = task.grade(problem, reply(problem.answer))
+    assert grade.reward is None
+    assert grade.reason == "the scorer of countdown failed: timeout after 1e-05 s"
+
+
+def test_options_reach_a_scorer_in_another_process() -> None:
+    """puzzle24 scores by its own bounds, 1 to 10 unless told otherwise."""
+    wide = build("puzzle24", num_train=0, num_test=1)
+    narrow = build("puzzle24", num_train=0, num_test=1, options={"max_value": 6})
+    rewards = [task.grade(only_problem(task), reply("8*3*1*1")).reward for task in (wide, narrow)]
+    assert rewards == [1.0, 0.0]
 
 
 def test_a_score_that_is_no_number_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     task = build("chain_sum")
-    monkeypatch.setattr(ProceduralDataset, "score_answer", lambda *_: float("nan"))
     monkeypatch.setattr(type(task._scorer), "score_answer", lambda *_: float("nan"))
     assert task.grade(only_problem(task), reply("1")).reward is None
 
