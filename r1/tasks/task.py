@@ -67,7 +67,8 @@ class TaskConfig(Config):
     `<split>.jsonl` or `<name>_<split>.jsonl`, or one file, of which `num_test`
     problems drawn by `seed` become the test split. `train_path` and `test_path`
     name the splits apart. Fields may be dotted (`meta.answer`, `golds.0`); a field
-    left out is the task's own.
+    left out is the task's own. Without sizes, generated families give 1000 training and
+    300 test problems, rows from a file all there are.
 
     `options` go to the task: for reasoning-gym the arguments of the family, for a
     data set id `subset`, `train_split` and `test_split`.

@@ -28,7 +28,9 @@ def sums(first: int, count: int) -> list[dict[str, Any]]:
 
 
 def build(**settings: Any) -> MathTask:
-    return build_question_answer(TaskConfig(**{"name": "jsonl", **settings}))
+    # A long limit: a busy machine must not turn a slow answer into a failed test.
+    defaults = {"name": "jsonl", "verifier_timeout_seconds": 60.0}
+    return build_question_answer(TaskConfig(**{**defaults, **settings}))
 
 
 def boxed(problem: Problem) -> Completion:
