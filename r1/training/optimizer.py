@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from r1.config import Config
 
@@ -84,18 +85,7 @@ class Optimizer:
         }
         is_fp16 = all(p.dtype == torch.float16 for p in self._parameters.values())
         self._loss_scale = _FP16_LOSS_SCALE if is_fp16 else 1.0
-        matrices = [p for p in self._masters.values() if p.ndim >= 2]
-        vectors = [p for p in self._masters.values() if p.ndim < 2]
-        self._adamw = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": config.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
-        )
+        self._moments: dict[str, _Moments] = {}
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of one micro-batch's loss.
@@ -130,9 +120,7 @@ class Optimizer:
         if self.config.max_grad_norm:
             nn.utils.clip_grads_with_norm_(masters, self.config.max_grad_norm, norm)
         learning_rate = learning_rate_at(self.config, self.num_steps, self.total_steps)
-        for group in self._adamw.param_groups:
-            group["lr"] = learning_rate
-        self._adamw.step()
+        self._apply(learning_rate)
         self.num_steps += 1
         self.zero_grad()
         self._round_into_model()
@@ -143,6 +131,35 @@ class Optimizer:
         for name, master in self._masters.items():
             master.grad = None
             self._parameters[name].grad = None
+
+    def _apply(self, learning_rate: float) -> None:
+        with_gradient = {n: p for n, p in self._masters.items() if p.grad is not None}
+        for name in with_gradient.keys() - self._moments.keys():
+            self._moments[name] = _Moments.zero(with_gradient[name])
+        for is_decayed in (True, False):
+            names = [name for name, p in with_gradient.items() if (p.ndim >= 2) == is_decayed]
+            if not names:
+                continue
+            moments = [self._moments[name] for name in names]
+            # torch.optim.AdamW's own arithmetic; building that class would import the
+            # compiler, which takes more than a second.
+            with torch.no_grad():
+                adamw(
+                    [with_gradient[name] for name in names],
+                    [_gradient(with_gradient[name]) for name in names],
+                    [moment.exp_avg for moment in moments],
+                    [moment.exp_avg_sq for moment in moments],
+                    [],
+                    [moment.step for moment in moments],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=self.config.beta1,
+                    beta2=self.config.beta2,
+                    lr=learning_rate,
+                    weight_decay=self.config.weight_decay if is_decayed else 0.0,
+                    eps=self.config.epsilon,
+                    maximize=False,
+                )
 
     def _round_into_model(self) -> None:
         with torch.no_grad():
@@ -157,9 +174,9 @@ class Optimizer:
         for name, master in self._masters.items():
             if master is not self._parameters[name]:
                 tensors[f"master.{name}"] = master.detach()
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if master in self._adamw.state:
-                    tensors[f"{moment}.{name}"] = self._adamw.state[master][moment]
+        for name, moment in self._moments.items():
+            tensors[f"exp_avg.{name}"] = moment.exp_avg
+            tensors[f"exp_avg_sq.{name}"] = moment.exp_avg_sq
         return tensors
 
     def load_state_tensors(self, tensors: dict[str, Tensor], num_steps: int) -> None:
@@ -170,18 +187,37 @@ class Optimizer:
         if num_steps and not any(f"exp_avg.{name}" in tensors for name in self._masters):
             raise ValueError("saved state: it holds no optimizer moments for this model")
         self.num_steps = num_steps
-        self._adamw.state.clear()
+        self._moments.clear()
         with torch.no_grad():
             for name, master in self._masters.items():
                 if master is not self._parameters[name]:
                     master.copy_(_take(tensors, f"master.{name}", master))
                 # A parameter that the loss does not touch never had moments.
                 if f"exp_avg.{name}" in tensors:
-                    self._adamw.state[master] = {
-                        "step": torch.tensor(float(num_steps), device=master.device),
-                        "exp_avg": _take(tensors, f"exp_avg.{name}", master).clone(),
-                        "exp_avg_sq": _take(tensors, f"exp_avg_sq.{name}", master).clone(),
-                    }
+                    self._moments[name] = _Moments(
+                        _take(tensors, f"exp_avg.{name}", master).clone(),
+                        _take(tensors, f"exp_avg_sq.{name}", master).clone(),
+                        torch.tensor(float(num_steps), device=master.device),
+                    )
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """AdamW's running means of one parameter, and its number of steps as torch keeps it."""
+
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+
+    @classmethod
+    def zero(cls, like: Tensor) -> _Moments:
+        step = torch.zeros((), device=like.device)
+        return cls(torch.zeros_like(like), torch.zeros_like(like), step)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _take(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
