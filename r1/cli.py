@@ -61,8 +61,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
-models_app = typer.Typer()
-app.add_typer(models_app, name="models")
 
 
 def main() -> None:
@@ -348,30 +346,29 @@ def conversation_settings(
 # ---------------------------------------------------------------- models and reports
 
 
-@models_app.callback(invoke_without_command=True)
-def models(ctx: typer.Context) -> None:
-    """Models that can be named, and how to get them.
+@app.command()
+def models(
+    get: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[get NAME]", help="Fetch a model once, its checksum verified."),
+    ] = None,
+) -> None:
+    """List the models that can be named, or get one of them.
 
     [dim]r1 models
     r1 models get smollm2[/dim]
     """
-    if ctx.invoked_subcommand is None:
-        from r1.models.catalogue_table import catalogue_table
-
-        print(catalogue_table())
-
-
-@models_app.command("get")
-def get_model(
-    name: Annotated[str, typer.Argument(help="A model that is fetched: smollm2.")],
-) -> None:
-    """Fetch a model once, with its checksum verified."""
     from r1.models.catalogue import CATALOGUE, get_smollm2
+    from r1.models.catalogue_table import catalogue_table
 
-    if name != "smollm2":
-        known = ", ".join(CATALOGUE)
-        raise ValueError(f"no model {name!r} to get: smollm2 is fetched; known names: {known}")
-    print(get_smollm2(on_progress=lambda line: print(line, file=sys.stderr)))
+    if not get:
+        print(catalogue_table())
+    elif get == ["get", "smollm2"]:
+        print(get_smollm2(on_progress=lambda line: print(line, file=sys.stderr)))
+    elif len(get) == 2 and get[0] == "get" and get[1] in CATALOGUE:
+        raise ValueError(f"{get[1]} comes with the package; only smollm2 is fetched")
+    else:
+        raise ValueError(f"r1 models {' '.join(get)}: expected nothing, or: get smollm2")
 
 
 @app.command()
