@@ -18,6 +18,7 @@ from torch import Tensor
 from r1.atomic_files import atomic_folder, recover_folder, write_json
 from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
 from r1.models.gguf_checkpoint import load_gguf_model
+from r1.models.llama import LlamaForCausalLM
 from r1.models.model_config import ModelConfig
 from r1.models.weights import fill_weights, shorten_names
 
@@ -54,6 +55,17 @@ def load_model(
     fill_weights(model, _stored_tensors(files), source=str(path))
     if (path / GENERATION_FILE).exists():
         model.generation_config = _read_json(path / GENERATION_FILE)
+    return model
+
+
+def load_language_model(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> LlamaForCausalLM:
+    """`load_model` where only a language model will do; ValueError for a reward model."""
+    model = load_model(path, dtype=dtype, device=device)
+    if not isinstance(model, LlamaForCausalLM):
+        kind = model.config.architecture
+        raise ValueError(f"{path}: {kind} is a reward model; a language model is needed here")
     return model
 
 

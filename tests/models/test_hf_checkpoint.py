@@ -12,7 +12,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from r1.models.architectures import build_scorer
-from r1.models.hf_checkpoint import count_parameters, load_config, load_model, save_model
+from r1.models.hf_checkpoint import (
+    count_parameters,
+    load_config,
+    load_language_model,
+    load_model,
+    save_model,
+)
+from r1.models.llama import SequenceScorer
 
 ROW = [3, 1, 4, 1, 5, 9, 2, 6]
 FAMILIES: list[tuple[str, dict[str, Any]]] = [
@@ -81,6 +88,7 @@ def test_reward_model_opens_in_both(tmp_path, make_model):
     scorer = build_scorer(make_model(pad_token_id=0))
     save_model(scorer, tmp_path / "scorer")
     loaded = load_model(tmp_path / "scorer")
+    assert isinstance(loaded, SequenceScorer)
     ids = torch.tensor([ROW])
     with torch.no_grad():
         hidden = loaded(ids, torch.arange(len(ROW))[None])
@@ -90,6 +98,8 @@ def test_reward_model_opens_in_both(tmp_path, make_model):
         ).eval()(ids)
     assert theirs.logits.shape == (1, 1)
     assert (theirs.logits[:, 0] - ours).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="Qwen2ForSequenceClassification is a reward model"):
+        load_language_model(tmp_path / "scorer")
 
 
 def test_saving_again_keeps_other_files_and_drops_old_shards(saved, make_model):
