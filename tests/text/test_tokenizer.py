@@ -9,33 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 
 from r1.text.special_tokens import SpecialTokens
 from r1.text.tokenizer import DecodeStream, Tokenizer, load_tokenizer
 
 EOS, BOS = "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>"
 MARKUP = [EOS, BOS, "<｜User｜>", "<｜Assistant｜>"]
-
-
-def make_backend() -> Backend:
-    """A byte-level BPE with R1's special tokens; ids 0-3 control, 4-5 the thought's tags."""
-    backend = Backend(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=[*MARKUP, "<think>", "</think>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(["what is three plus four? User thinks of it"] * 3, trainer)
-    backend.add_tokens([AddedToken(tag, special=False) for tag in ("<think>", "</think>")])
-    return backend
-
-
-TINY = Tokenizer(make_backend(), SpecialTokens(eos=EOS, bos=BOS))
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +38,13 @@ def test_known_ids_of_r1(r1_tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("token", [*MARKUP, "<think>", "</think>"])
-def test_no_text_from_outside_can_spell_a_special_token(token: str) -> None:
-    special = set(TINY.special_tokens.values())
+def test_no_text_from_outside_can_spell_a_special_token(tiny: Tokenizer, token: str) -> None:
+    special = set(tiny.special_tokens.values())
     for text in (token, f"a{token}b", token * 3, token[:3] + token + token[3:], f" {token}\n"):
-        ids = TINY.encode(text, allow_special=False)
+        ids = tiny.encode(text, allow_special=False)
         assert not special & set(ids)
-        assert TINY.decode(ids) == text
-        assert special & set(TINY.encode(text, allow_special=True))
+        assert tiny.decode(ids) == text
+        assert special & set(tiny.encode(text, allow_special=True))
 
 
 def test_untrusted_text_of_the_real_tokenizer(r1_tokenizer: Tokenizer) -> None:
@@ -82,38 +63,40 @@ def test_a_whole_word_vocabulary_is_guarded_too() -> None:
     assert tokenizer.encode("hi <eos>", allow_special=False) == [2, 0]
 
 
-def test_a_collection_allows_only_the_named_tokens() -> None:
-    ids = TINY.encode("<think>a<｜User｜>", allow_special=["<think>"])
-    assert ids[0] == TINY.token_id("<think>")
-    assert TINY.token_id("<｜User｜>") not in ids
-    assert TINY.decode(ids) == "<think>a<｜User｜>"
+def test_a_collection_allows_only_the_named_tokens(tiny: Tokenizer) -> None:
+    ids = tiny.encode("<think>a<｜User｜>", allow_special=["<think>"])
+    assert ids[0] == tiny.token_id("<think>")
+    assert tiny.token_id("<｜User｜>") not in ids
+    assert tiny.decode(ids) == "<think>a<｜User｜>"
 
 
-def test_encode_adds_nothing_and_batches_equal_singles() -> None:
+def test_encode_adds_nothing_and_batches_equal_singles(tiny: Tokenizer) -> None:
     texts = ["", "what is", "你好 <think>", "three plus four"]
-    assert TINY.encode("", allow_special=True) == []
+    assert tiny.encode("", allow_special=True) == []
     for allow in (True, False, ["<think>"]):
-        singles = [TINY.encode(text, allow_special=allow) for text in texts]
-        assert TINY.encode_batch(texts, allow_special=allow) == singles
+        singles = [tiny.encode(text, allow_special=allow) for text in texts]
+        assert tiny.encode_batch(texts, allow_special=allow) == singles
 
 
-def test_decode_skips_control_tokens_and_keeps_tags() -> None:
-    ids = TINY.encode(f"<think>a</think>b{EOS}", allow_special=True)
-    assert TINY.decode(ids) == "<think>a</think>b"
-    assert TINY.decode(ids, skip_special=False) == f"<think>a</think>b{EOS}"
+def test_decode_skips_control_tokens_and_keeps_tags(tiny: Tokenizer) -> None:
+    ids = tiny.encode(f"<think>a</think>b{EOS}", allow_special=True)
+    assert tiny.decode(ids) == "<think>a</think>b"
+    assert tiny.decode(ids, skip_special=False) == f"<think>a</think>b{EOS}"
 
 
-@given(st.lists(st.integers(0, TINY.vocab_size + 3), max_size=40), st.booleans())
-def test_decode_stream_equals_decode_for_any_ids(ids: list[int], skip_special: bool) -> None:
-    stream = DecodeStream(TINY, skip_special=skip_special)
+@given(st.lists(st.integers(0, 324), max_size=40), st.booleans())
+def test_decode_stream_equals_decode_for_any_ids(
+    tiny: Tokenizer, ids: list[int], skip_special: bool
+) -> None:
+    stream = DecodeStream(tiny, skip_special=skip_special)
     pieces = [stream.push([token]) for token in ids] + [stream.close()]
-    assert "".join(pieces) == TINY.decode(ids, skip_special=skip_special)
+    assert "".join(pieces) == tiny.decode(ids, skip_special=skip_special)
 
 
 @given(st.text(alphabet="a é你😀\n", max_size=20), st.integers(1, 5))
-def test_decode_stream_gives_whole_characters_only(text: str, size: int) -> None:
-    ids = TINY.encode(text, allow_special=False)
-    stream = DecodeStream(TINY)
+def test_decode_stream_gives_whole_characters_only(tiny: Tokenizer, text: str, size: int) -> None:
+    ids = tiny.encode(text, allow_special=False)
+    stream = DecodeStream(tiny)
     pieces = [stream.push(ids[i : i + size]) for i in range(0, len(ids), size)]
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
@@ -140,20 +123,20 @@ def test_decode_stream_of_a_tokenizer_that_is_not_byte_level(text: str) -> None:
     assert "".join(pieces) == tokenizer.decode(ids)
 
 
-def test_a_saved_folder_opens_the_same(tmp_path: Path) -> None:
+def test_a_saved_folder_opens_the_same(tiny: Tokenizer, tmp_path: Path) -> None:
     names = SpecialTokens(eos=EOS, bos=BOS, pad="<｜User｜>", adds_bos=False, extra_eos_ids=(2,))
-    tokenizer = Tokenizer(TINY.backend, names, chat_template="{{ bos_token }}")
+    tokenizer = Tokenizer(tiny.backend, names, chat_template="{{ bos_token }}")
     tokenizer.save(tmp_path)
     loaded = load_tokenizer(tmp_path)
     assert loaded.names == names
     assert loaded.chat_template == "{{ bos_token }}"
     assert (loaded.eos_ids, loaded.pad_id, loaded.prefix_ids) == ((0, 2), 2, ())
     text = "what is <think>"
-    assert loaded.encode(text, allow_special=True) == TINY.encode(text, allow_special=True)
+    assert loaded.encode(text, allow_special=True) == tiny.encode(text, allow_special=True)
 
 
-def test_folder_details(tmp_path: Path) -> None:
-    TINY.backend.save(str(tmp_path / "tokenizer.json"))
+def test_folder_details(tiny: Tokenizer, tmp_path: Path) -> None:
+    tiny.backend.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match="no EOS token"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": [0, 3]}))
