@@ -93,9 +93,9 @@ def _resolve(name: str, recipe: Recipe, path: Path, earlier: Mapping[str, Stage]
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{source}: a stage is named in letters, digits, _ and -")
     table = dict(recipe.stages[name])
-    verb = table.get("verb")
+    verb = str(table.get("verb", ""))
     if verb not in STAGE_KINDS:
-        near = nearest_name(str(verb), STAGE_KINDS)
+        near = nearest_name(verb, STAGE_KINDS)
         hint = f"did you mean {near!r}? " if near else ""
         known = ", ".join(STAGE_KINDS)
         raise ConfigError(f"{source}: verb is {verb!r}; {hint}known: {known}")
@@ -153,8 +153,9 @@ def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
-        is_table = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merge(below, value) if is_table else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = _merge(below, value)
+        merged[key] = value
     return merged
 
 
