@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# How many of the most probable tokens to look at before sorting a whole vocabulary.
-NUM_CANDIDATES = 512
+# How many of the most probable tokens to look at before sorting a whole vocabulary: a
+# trained model's top-p lies within the first few almost always.
+CANDIDATE_COUNTS = (64, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _threshold(
 ) -> torch.Tensor:
     """The smallest probability that each row keeps.
 
-    Looks at the NUM_CANDIDATES most probable tokens first: only a row whose cut
+    Looks at the CANDIDATE_COUNTS most probable tokens first: only a row whose cut
     lies beyond them is sorted whole.
     """
     device, vocab_size = probs_BV.device, probs_BV.shape[1]
@@ -168,7 +169,7 @@ def _threshold(
     p_B = torch.from_numpy(top_p).to(device, torch.float32)
     threshold_B = torch.from_numpy(min_p).to(device, torch.float32) * probs_BV.amax(dim=-1)
     open_rows = torch.from_numpy(np.flatnonzero((top_k < vocab_size) | (top_p < 1))).to(device)
-    for width in sorted({min(NUM_CANDIDATES, vocab_size), vocab_size}):
+    for width in (*(n for n in CANDIDATE_COUNTS if n < vocab_size), vocab_size):
         if len(open_rows) == 0:
             break
         values_BV = probs_BV[open_rows].topk(width, dim=-1).values

@@ -72,15 +72,16 @@ def test_order_of_the_vocabulary_does_not_matter() -> None:
 
 
 def test_wide_vocabulary_falls_back_to_a_whole_sort() -> None:
-    """More tokens than NUM_CANDIDATES: rows whose cut lies within, and rows beyond."""
+    """Rows whose cut lies within the first candidates, within the next ones, and beyond."""
     generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(3, 3000, generator=generator) * 0.1
+    logits = torch.randn(4, 3000, generator=generator) * 0.1
     logits[0, :4] += 20.0
-    top_k = np.array([0, 2000, 0])
-    result = sample(logits, settings(3, top_p=[0.9, 1.0, 0.9], top_k=top_k))
-    for row, (p, k) in enumerate(((0.9, 3000), (1.0, 2000), (0.9, 3000))):
+    top_k = np.array([0, 2000, 0, 300])
+    result = sample(logits, settings(4, top_p=[0.9, 1.0, 0.9, 0.8], top_k=top_k))
+    for row, (p, k) in enumerate(((0.9, 3000), (1.0, 2000), (0.9, 3000), (0.8, 300))):
         probs, order = logits[row].softmax(-1).sort(descending=True)
-        num_kept = min(int((probs.cumsum(-1) < p).sum()) + 1, k) if p < 1 else k
+        share = probs[:k].cumsum(-1) / probs[:k].sum()
+        num_kept = int((share < p).sum()) + 1 if p < 1 else k
         kept = order[:num_kept].tolist()
         token = int(result.token_ids[row])
         assert token in kept
