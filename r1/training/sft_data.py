@@ -10,6 +10,7 @@ A row is one of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,9 +119,11 @@ def load_train_and_held_out(
 ) -> tuple[EncodedRows, EncodedRows]:
     """Training rows, from `rows` or `config.data`, and the held-out rows of the config.
 
-    Raises DataError as `load_rows` and `encode_rows` do.
+    Raises DataError as `load_rows` and `encode_rows` do; warns of rows left out.
     """
     data = encode_rows(load_rows(config.data if rows is None else rows), encode, config.max_length)
+    if data.report:
+        logging.getLogger(__name__).warning(data.report)
     train, held_out = data.split_off(config.eval_fraction, config.seed)
     if config.eval_data is not None:
         held_out = encode_rows(load_rows(config.eval_data), encode, config.max_length)

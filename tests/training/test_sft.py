@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r1.models.hf_checkpoint import load_model
+from r1.models.architectures import build_model
+from r1.models.hf_checkpoint import load_model, save_model
+from r1.models.llama import LlamaForCausalLM
 from r1.run_log import RunError
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 from r1.training import loop
@@ -68,6 +71,7 @@ def sequences_for_loss() -> list[EncodedRow]:
 
 def test_packed_loss_and_gradient_equal_padded_for_any_split(tiny_policy: Path) -> None:
     model, rows = load_model(tiny_policy), sequences_for_loss()
+    assert isinstance(model, LlamaForCausalLM)
     sequences = [row.sequences[0] for row in rows]
     longest = max(map(len, sequences))
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -165,8 +169,6 @@ def test_pretraining_from_random_weights(tiny_policy: Path, tmp_path: Path) -> N
 
 
 def test_a_damaged_model_stops_the_run_with_the_reason(tiny_policy: Path, tmp_path: Path) -> None:
-    from r1.models.hf_checkpoint import save_model
-
     model = load_model(tiny_policy)
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
@@ -182,11 +184,6 @@ def test_a_damaged_model_stops_the_run_with_the_reason(tiny_policy: Path, tmp_pa
 def test_a_tokenizer_that_is_larger_than_the_model_is_refused(
     tiny_policy: Path, tiny_tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from r1.models.architectures import build_model
-    from r1.models.hf_checkpoint import save_model
-
     config = replace(load_model(tiny_policy).config, vocab_size=tiny_tokenizer.vocab_size - 1)
     source = tmp_path / "source"
     save_model(build_model(config), source)

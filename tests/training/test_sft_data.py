@@ -22,10 +22,11 @@ from r1.training.sft_data import (
 def texts_of(tokenizer: Tokenizer, sequence: TokenSequence) -> tuple[str, str]:
     """What is only read, and what is trained on, as text."""
     ids, is_target = sequence.token_ids, sequence.is_target
-    return tuple(
+    read, trained = (
         tokenizer.decode(ids[chosen].tolist(), skip_special=False)
         for chosen in (~is_target, is_target)
     )
+    return read, trained
 
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
