@@ -113,24 +113,20 @@ def run_sample(
         task = build_task(config.task)
         preflight(task, splits=(config.split,))
         general = [dict(row.data) for path in config.general_data for row in read_rows(path)]
+        tests = read_test_texts(task, config)
         problems = choose_problems(task.problems(config.split), config)
+
         records = JsonlLog(run.path / "records.jsonl")
-        done = {row["problem_id"] for row in records.rows()}
-        missing = [problem for problem in problems if problem.id not in done]
-        if missing:
-            tokenizer, generator = _open_generator(config.model, config, make_generator)
-            sample_problems(generator, tokenizer, task, missing, config, records)
-        else:
-            tokenizer, generator = None, None
+        opened = sample_missing(task, problems, config, records, make_generator)
         replies = read_replies(records, problems)
         kept, removed = filter_replies(replies, config.filters)
-        if rewrite is None and config.rewrite != "none":
-            rewrite = _built_in_rewrite(config, make_generator, (tokenizer, generator))
+        rewrite = rewrite or _built_in_rewrite(config, make_generator, opened)
         if rewrite is not None:
             kept = rewrite_replies(kept, rewrite, task, config, removed)
-        kept = drop_contaminated(kept, task, config, removed)
+        kept = drop_contaminated(kept, tests, removed)
         if not kept:
             raise ValueError(f"{run.path}: no reply of {len(replies)} was kept; {dict(removed)}")
+
         rows = mix_with_general([reply_row(r, task, config) for r in kept], general, config)
         write_json(run.path / "summary.json", _summary(problems, replies, kept, removed, rows))
         write_jsonl(data_path, rows)
@@ -146,6 +142,26 @@ def choose_problems(problems: Sequence[Problem], config: SampleConfig) -> list[P
         return list(problems)
     order = np.random.default_rng(config.seed).permutation(len(problems))
     return [problems[i] for i in sorted(order[: config.max_prompts])]
+
+
+Opened = tuple[Tokenizer, Generator]
+
+
+def sample_missing(
+    task: Task,
+    problems: Sequence[Problem],
+    config: SampleConfig,
+    records: JsonlLog,
+    make_generator: GeneratorFactory,
+) -> Opened | None:
+    """Sample the problems that have no record; the model is opened only if there are any."""
+    done = {row["problem_id"] for row in records.rows()}
+    missing = [problem for problem in problems if problem.id not in done]
+    if not missing:
+        return None
+    tokenizer, generator = _open_generator(config.model, config, make_generator)
+    sample_problems(generator, tokenizer, task, missing, config, records)
+    return tokenizer, generator
 
 
 def sample_problems(
@@ -201,7 +217,7 @@ def read_replies(records: JsonlLog, problems: Sequence[Problem]) -> list[GradedR
 
 def _open_generator(
     model_name: str, config: SampleConfig, make_generator: GeneratorFactory
-) -> tuple[Tokenizer, Generator]:
+) -> Opened:
     model, tokenizer = load_policy(model_name, dtype=config.dtype, device=config.device)
     return tokenizer, make_generator(model, tokenizer, config.engine)
 
@@ -210,23 +226,21 @@ def _open_generator(
 
 
 def _built_in_rewrite(
-    config: SampleConfig,
-    make_generator: GeneratorFactory,
-    opened: tuple[Tokenizer | None, Generator | None],
-) -> Rewrite:
+    config: SampleConfig, make_generator: GeneratorFactory, opened: Opened | None
+) -> Rewrite | None:
+    if config.rewrite == "none":
+        return None
     if config.rewrite == "rule":
         return lambda replies: rewrite_by_rule(replies, config.summaries)
-    tokenizer, generator = opened
-    if tokenizer is None or generator is None or config.rewrite_model is not None:
-        tokenizer, generator = _open_generator(
-            config.rewrite_model or config.model, config, make_generator
-        )
-    writer, writer_tokenizer = generator, tokenizer
+    if opened is None or config.rewrite_model is not None:
+        writer_name = config.rewrite_model or config.model
+        opened = _open_generator(writer_name, config, make_generator)
+    tokenizer, writer = opened
     sampling = SamplingParams(temperature=config.rewrite_temperature, max_tokens=config.max_tokens)
     return lambda replies: rewrite_by_model(
         replies,
         writer,
-        writer_tokenizer,
+        tokenizer,
         sampling=sampling,
         seed=config.seed,
         summaries=config.summaries,
@@ -261,14 +275,18 @@ def rewrite_replies(
 # ---------------------------------------------------------------- rows
 
 
-def drop_contaminated(
-    replies: Sequence[GradedReply], task: Task, config: SampleConfig, removed: Counter[str]
-) -> list[GradedReply]:
-    """Without replies whose question or text repeats a test's."""
+def read_test_texts(task: Task, config: SampleConfig) -> Decontaminator:
+    """The texts that no row may repeat. Raises ValueError for a file that is not there."""
     texts = [text for path in config.test_data for text in _read_texts(path)]
     if config.decontaminate_task and config.split != "test":
         texts += [problem.question for problem in task.problems("test")]
-    tests = Decontaminator(texts, config.decontaminate_words)
+    return Decontaminator(texts, config.decontaminate_words)
+
+
+def drop_contaminated(
+    replies: Sequence[GradedReply], tests: Decontaminator, removed: Counter[str]
+) -> list[GradedReply]:
+    """Without replies whose question or text repeats a test's."""
     bad_ids = {
         problem.id
         for problem in {reply.problem.id: reply.problem for reply in replies}.values()
@@ -334,6 +352,8 @@ def _summary(
 
 def _read_texts(path: Path) -> list[str]:
     """The strings of rows (questions, solutions), or the lines of a plain text file."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file of test texts")
     if file_kind(path) is None:
         return path.read_text(encoding="utf-8").splitlines()
     return [text for row in read_rows(path) for text in row.data.values() if isinstance(text, str)]

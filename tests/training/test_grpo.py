@@ -161,7 +161,7 @@ run_grpo(load_config(GrpoConfig, sys.argv[2]))
 def test_a_run_killed_at_any_moment_ends_with_the_same_bits(
     tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
 ) -> None:
-    settings = {"steps": 60, "save_every": 2, "samples_every": 1}
+    settings = {"steps": 30, "save_every": 2, "samples_every": 1}
     config = make_config(tmp_path / "killed", tiny_policy, letter_task, **settings)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     fixtures = Path(__file__).parent / "conftest.py"
