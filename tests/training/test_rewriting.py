@@ -30,7 +30,7 @@ def reply(text: str = ZERO, language: str = "en", answer: str | None = "5") -> G
 def test_rule_puts_a_reply_into_think_and_summary_form(language: str, summary: str) -> None:
     (text,) = rewrite_by_rule([reply(language=language)])
     assert text == f"<think>\n2+3 is 5.\n\nSo 5.\n</think>\n\n{summary}"
-    assert format_reward(text, "chat") == 1.0
+    assert format_reward(text or "", "chat") == 1.0
 
 
 def test_summaries_can_be_set() -> None:
