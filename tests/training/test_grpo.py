@@ -23,7 +23,7 @@ from r1.run_log import JsonlLog, RunError
 from r1.tasks import task as task_module
 from r1.tasks.task import TaskConfig, TaskError
 from r1.text.tokenizer import Tokenizer
-from r1.training import policy_update
+from r1.training import grpo, policy_update
 from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.losses import PolicyTokens, policy_loss
 
@@ -270,6 +270,39 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     batch = json.loads((tmp_path / "failed_batch.json").read_text())
     assert batch["step"] == 1 and len(batch["token_ids"]) == len(batch["advantages"]) == 12
     assert metrics_of(tmp_path) == []
+
+
+def test_reward_models_count_from_their_step_on(
+    tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: str, *, device: str) -> Callable[[Sequence[tuple[str, str]]], list[float]]:
+        assert (path, device) == ("trained/safety", "cpu")
+        return lambda pairs: [float(len(response)) for _, response in pairs]
+
+    monkeypatch.setattr(grpo, "load_reward_model", load)
+    config = make_config(
+        tmp_path,
+        tiny_policy,
+        TaskConfig(name="letters/open"),
+        reward_models={"safety": "trained/safety"},
+        reward_weights={"safety": 0.5},
+        preference_from_step=2,
+    )
+    run_grpo(config)
+    rows = metrics_of(tmp_path)
+    assert [row["reward"] == 0.0 for row in rows] == [True, True, False, False]
+    assert rows[2]["reward"] == pytest.approx(0.5 * rows[2]["reward_safety"])
+    assert rows[0]["num_ungraded"] == 0 and rows[0]["no_signal_rate"] == 1.0
+
+
+def test_overlong_replies_are_penalized(
+    tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
+) -> None:
+    settings = {"overlong": "penalty", "overlong_buffer_tokens": 2, "steps": 1}
+    run_grpo(make_config(tmp_path, tiny_policy, letter_task, **settings))
+    (row,) = metrics_of(tmp_path)
+    assert row["reward_overlong"] < 0
+    assert row["reward"] == pytest.approx(row["accuracy"] + row["reward_overlong"])
 
 
 class BrokenTask:
