@@ -137,7 +137,7 @@ def run(settings: Settings, dry_run: DryRun = False) -> None:
     from r1.pipeline.recipe import plan_recipe
 
     plan = plan_recipe(path, overrides)
-    print(describe(plan.config, [(stage.name, stage.kind, stage.config) for stage in plan.stages]))
+    print(describe(plan.config, plan.stages))
 
 
 @app.command()
@@ -205,8 +205,10 @@ def run_verb(
     config = load_config(config_class, path, overrides)
     if dry_run:
         from r1.pipeline.dry_run import describe
+        from r1.pipeline.stages import Stage
 
-        print(describe(config, [(Path(str(getattr(config, "output", verb))).name, verb, config)]))
+        name = Path(str(getattr(config, "output", verb))).name
+        print(describe(config, [Stage(name, verb, config, inputs=(), evaluation=None)]))
         return
     print_result(function(config))
 

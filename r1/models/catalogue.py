@@ -56,6 +56,7 @@ SMOLLM2_BYTES = 98_362_432
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
+_CONFIG_PATTERNS = ["config.json"]
 
 
 def model_cache_dir() -> Path:
@@ -69,12 +70,14 @@ def smollm2_path(cache_dir: Path | None = None) -> Path:
     return (cache_dir or model_cache_dir()) / "smollm2" / SMOLLM2_FILE
 
 
-def resolve_model(name_or_path: str | Path) -> Path:
+def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Path:
     """The folder or `.gguf` file that a name means.
 
     A catalogue name comes first (write `./tiny` for a folder of that name), then
     a path, then a hub id `owner/name`, which is downloaded to the hub's own cache
-    unless it is there. Raises ValueError, in one line, saying what would be right.
+    unless it is there; with `config_only` no more of it than config.json, for what asks
+    about a model without loading it. Raises ValueError, in one line, saying what would
+    be right.
     """
     name = str(name_or_path)
     if name in CATALOGUE:
@@ -91,7 +94,7 @@ def resolve_model(name_or_path: str | Path) -> Path:
         raise ValueError(f"{path}: not a model; give a checkpoint folder or a .gguf file")
     # `runs/base` looks like a hub id, but where there is a `runs` it is a path with a slip.
     if _HUB_ID.fullmatch(name) and path.suffix != ".gguf" and not path.parent.is_dir():
-        return _download_from_hub(name)
+        return _download_from_hub(name, _CONFIG_PATTERNS if config_only else _HUB_PATTERNS)
     if path.name != name:
         raise ValueError(f"{path}: no such model folder or file")
     choices = (*CATALOGUE, "a folder", "a .gguf file", "a hub id (owner/name)")
@@ -177,13 +180,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download_from_hub(repo_id: str) -> Path:
+def _download_from_hub(repo_id: str, patterns: list[str]) -> Path:
     # Imported here: it brings an HTTP client that no local model needs.
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            repo_id, allow_patterns=_HUB_PATTERNS, ignore_patterns=["*/*"], etag_timeout=10
+            repo_id, allow_patterns=patterns, ignore_patterns=["*/*"], etag_timeout=10
         )
     except Exception as error:  # the hub's, the HTTP client's and the system's, all one to the user
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from r1.config import Config, dump_config
 from r1.models.catalogue import resolve_model
@@ -12,50 +11,84 @@ from r1.models.gguf_checkpoint import GgufCheckpoint
 from r1.models.hf_checkpoint import load_config as load_model_config
 from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import num_parameters
+from r1.pipeline.inputs import missing_inputs
+from r1.pipeline.stages import Stage
+from r1.training.grpo import GrpoConfig
+from r1.training.loop import LoopConfig
 from r1.training.memory import VerbConfig, describe_memory, estimate_memory
-
-StagePlan = tuple[str, str, Any]
-"""A stage's name, the verb that runs it, and that verb's config."""
+from r1.training.rejection_sampling import SampleConfig
 
 
-def describe(config: Config, stages: Sequence[StagePlan]) -> str:
+def describe(config: Config, stages: Sequence[Stage]) -> str:
     """The text of a dry run; starts nothing and loads no weights.
 
-    A stage whose model an earlier stage makes has the sizes of that stage's model.
+    A stage whose model an earlier stage makes has the sizes of that stage's model. What
+    is missing is listed at the end.
     """
     lines = ["# resolved config", dump_config(config), "# stages"]
     made: dict[Path, ModelConfig] = {}
     outputs: list[Path] = []
-    for number, (name, verb, stage) in enumerate(stages, start=1):
-        model_name = getattr(stage, "model", None)
+    for number, stage in enumerate(stages, start=1):
+        model_name = getattr(stage.config, "model", None)
         source = "" if model_name is None else f"{model_name} -> "
-        lines.append(f"{number:>2}. {name}: {verb}, {source}{stage.output}")
-        if isinstance(stage, VerbConfig):
-            lines.append(f"    {_describe_model(stage, made, outputs)}")
-        outputs.append(stage.output)
+        lines.append(f"{number:>2}. {stage.name}: {stage.kind}, {source}{stage.path}")
+        details = [describe_work(stage.config)]
+        if isinstance(stage.config, VerbConfig):
+            details.append(_describe_model(stage.config, made, outputs))
+        lines += [f"    {detail}" for detail in details if detail]
+        outputs.append(stage.path)
+    missing = missing_inputs(stages)
+    if missing:
+        lines += ["", "# missing: it cannot run before these are there", *missing]
     return "\n".join(lines)
 
 
+def describe_work(config: Config) -> str:
+    """How much a stage does, in its own units; empty where the config does not say."""
+    if isinstance(config, GrpoConfig):
+        limits = config.max_tokens
+        longest = limits if isinstance(limits, int) else max(limit.max_tokens for limit in limits)
+        return (
+            f"{config.steps:,} steps of {config.questions_per_step} questions x "
+            f"{config.group_size} replies of up to {longest:,} tokens, "
+            f"learning rate {config.learning_rate:g}"
+        )
+    if isinstance(config, LoopConfig):
+        batch = f"{config.batch_size} rows"
+        if config.batch_tokens is not None:
+            batch = f"{config.batch_tokens:,} tokens"
+        epochs = f"{config.epochs} epoch{'s' * (config.epochs > 1)}"
+        length = epochs if config.steps is None else f"{config.steps:,} steps"
+        return f"{length}, batches of {batch}, learning rate {config.learning_rate:g}"
+    if isinstance(config, SampleConfig):
+        problems = "every problem"
+        if config.max_prompts is not None:
+            problems = f"{config.max_prompts:,} problems at most"
+        replies = f"{config.samples_per_prompt} replies of up to {config.max_tokens:,} tokens"
+        return f"{problems}, {replies} each"
+    return ""
+
+
 def _describe_model(
-    stage: VerbConfig, made: dict[Path, ModelConfig], outputs: Sequence[Path]
+    config: VerbConfig, made: dict[Path, ModelConfig], outputs: Sequence[Path]
 ) -> str:
-    path = Path(stage.model)
+    path = Path(config.model)
     model = made.get(path)
     is_from_earlier = any(path.is_relative_to(output) for output in outputs)
     if model is None and is_from_earlier and not (path / "config.json").exists():
         return "memory not known before an earlier stage has made its model"
     try:
-        model = model or read_model_config(stage.model)
+        model = model or read_model_config(config.model)
     except ValueError as error:
         return f"memory unknown: {error}"
-    made[stage.output / "checkpoint"] = model
-    memory = describe_memory(estimate_memory(stage, model))
+    made[config.output / "checkpoint"] = model
+    memory = describe_memory(estimate_memory(config, model))
     return f"{num_parameters(model):,} parameters, memory {memory}"
 
 
 def read_model_config(name: str) -> ModelConfig:
     """The config of a model by name, without its weights; raises ValueError."""
-    path = resolve_model(name)
+    path = resolve_model(name, config_only=True)
     if path.is_dir():
         if (path / "config.json").is_file():
             return load_model_config(path)

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from rich.console import Console
 from r1.config import config_fingerprint
 from r1.evaluation.report import build_report
 from r1.evaluation.run_evaluate import evaluate_model
-from r1.models.catalogue import resolve_model
+from r1.pipeline.inputs import check_inputs, file_states, outside_inputs
 from r1.pipeline.recipe import Plan, plan_recipe
 from r1.pipeline.stages import STAGE_KINDS, Stage
 from r1.run_log import RunFolder, peak_rss_bytes, versions, write_json
-from r1.tasks.task import Split, TaskConfig, build_task, preflight
 
 __all__ = ["Plan", "plan_recipe", "run_recipe"]
 
@@ -41,7 +40,7 @@ def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
     KeyboardInterrupt with how to go on.
     """
     plan = plan_recipe(path, overrides)
-    check_inputs(plan)
+    check_inputs(plan.stages, plan.path)
     if plan.config.num_threads is not None:
         torch.set_num_threads(plan.config.num_threads)
     console = Console(stderr=True, highlight=False)
@@ -103,50 +102,6 @@ def run_stage(stage: Stage, fingerprint: str) -> dict[str, Any]:
     return finished
 
 
-def check_inputs(plan: Plan) -> None:
-    """Find what would stop a later stage now: missing models and files, unusable tasks.
-
-    Raises ValueError (TaskError for a task) with the stage's name.
-    """
-    checked: set[str] = set()
-    for stage in plan.stages:
-        made = [plan.config.output / "stages" / name for name in stage.inputs]
-        for config in (stage.config, stage.evaluation):
-            if config is None:
-                continue
-            try:
-                _check_files(config, made)
-                for task, splits in _tasks(config):
-                    key = f"{config_fingerprint(task)} {splits}"
-                    if key not in checked:
-                        preflight(build_task(task), splits)
-                    checked.add(key)
-            except ValueError as error:
-                raise type(error)(f"{plan.path}: stages.{stage.name}: {error}") from None
-
-
-def _check_files(config: Any, made: Sequence[Path]) -> None:
-    model = getattr(config, "model", None)
-    if model is not None and not _is_made(Path(model), [*made, config.output.parent]):
-        resolve_model(model)
-    for name in ("data", "eval_data"):
-        path = getattr(config, name, None)
-        if path is not None and not _is_made(path, made) and not path.is_file():
-            raise ValueError(f"{name}: no such file: {path}")
-
-
-def _is_made(path: Path, made: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in made)
-
-
-def _tasks(config: Any) -> Iterator[tuple[TaskConfig, tuple[Split, ...]]]:
-    task = getattr(config, "task", None)
-    if task is not None:
-        yield task, (getattr(config, "split", "train"),)
-    for share in getattr(config, "tasks", ()):
-        yield share.task, ("train",)
-
-
 # ---------------------------------------------------------------- what has changed
 
 
@@ -156,18 +111,9 @@ def _fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
     parts += [fingerprints[name] for name in stage.inputs]
     if stage.evaluation is not None:
         parts.append(config_fingerprint(stage.evaluation, exclude=("output",)))
-    inner = stage.path.parent
-    for value in (getattr(stage.config, name, None) for name in ("model", "data", "eval_data")):
-        if value is not None and not Path(value).is_relative_to(inner):
-            parts += _file_states(value)
+    for found in outside_inputs(stage, [stage.path.parent]):
+        parts += file_states(found)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _file_states(value: str | Path) -> list[str]:
-    """Size and time of the files behind a path or a model's name."""
-    path = resolve_model(value) if isinstance(value, str) else value
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
 
 
 def _finished(stage: Stage, fingerprint: str) -> dict[str, Any] | None:
