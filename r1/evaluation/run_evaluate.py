@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from r1.engine.engine import Engine, EngineConfig
+from r1.engine.open_model import open_model
 from r1.evaluation.evaluate import EvaluationSettings, evaluate
 from r1.evaluation.result import EvaluationResult
 from r1.models.catalogue import resolve_model
-from r1.models.hf_checkpoint import load_model
 from r1.run_log import RunFolder, peak_rss_bytes, versions, write_json
 from r1.tasks.task import TaskConfig, build_task, preflight
-from r1.text.tokenizer import load_tokenizer
 
 _FINGERPRINT_BYTES = 1 << 16
 
@@ -28,8 +28,8 @@ class EvaluateConfig(EvaluationSettings):
     model: str
     task: TaskConfig
     engine: EngineConfig = EngineConfig()
-    dtype: str | None = None
-    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    device: str = "auto"
 
 
 def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
@@ -54,13 +54,12 @@ def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
 
 def evaluate_model(config: EvaluateConfig, records_path: Path) -> EvaluationResult:
     """Load the model and evaluate it; what is at `records_path` is not generated again."""
-    path = resolve_model(config.model)
+    weights = fingerprint_weights(resolve_model(config.model))
     task = build_task(config.task)
     preflight(task, (config.split,))
-    tokenizer = load_tokenizer(path)
-    model = load_model(path, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     engine = Engine(model, tokenizer, config.engine)
-    return evaluate(engine, tokenizer, task, config, records_path, fingerprint_weights(path))
+    return evaluate(engine, tokenizer, task, config, records_path, weights)
 
 
 def fingerprint_weights(path: Path) -> str:

@@ -12,12 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from r1.engine.engine import Engine, EngineConfig
-from r1.models.hf_checkpoint import load_model
-from r1.models.llama import LlamaForCausalLM
+from r1.engine.open_model import open_model
 from r1.serving.chosen_model import ChosenModel, choose_model
 from r1.serving.conversation import Conversation, ConversationSettings
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, Piece
-from r1.text.tokenizer import load_tokenizer
 
 HELP = "/clear forgets the conversation, /quit ends it; Ctrl-C stops a reply"
 
@@ -60,11 +58,8 @@ def generate(
 def open_engine(model: str, settings: ConversationSettings) -> tuple[Engine, ConversationSettings]:
     """Load a model for one conversation, prompted as its training prompted it."""
     chosen: ChosenModel = choose_model(model)
-    loaded = load_model(chosen.path)
-    if not isinstance(loaded, LlamaForCausalLM):
-        raise ValueError(f"{chosen.path}: a reward model gives scores, not replies")
-    config = EngineConfig(max_num_seqs=1, kv_cache_bytes=2**30)
-    engine = Engine(loaded, load_tokenizer(chosen.path), config)
+    loaded, tokenizer = open_model(str(chosen.path))
+    engine = Engine(loaded, tokenizer, EngineConfig(max_num_seqs=1, kv_cache_bytes=2**30))
     style = settings.prompt_style or chosen.prompt_style
     return engine, replace(settings, prompt_style=style)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field, ValidationError
 
 from r1.config import Config
 from r1.records import Completion, Grade, Problem
+from r1.rewards.format import FormatStyle
 from r1.tasks.grading import MathTask, grade_reply, shared_verifier
 from r1.tasks.miniature_general import exchanges
 from r1.tasks.miniature_text import LANGUAGES, TextMix, draw_sum, word_question
@@ -37,12 +38,15 @@ class OpenTask:
     train: Sequence[Problem]
     test: Sequence[Problem]
     instruction: str = ""
+    format_style: FormatStyle | None = None
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return self.train if split == "train" else self.test
 
     def grade(self, problem: Problem, completion: Completion) -> Grade:
-        return grade_reply(problem, completion, lambda _: (None, None, "an open question"))
+        score = (None, None, "an open question")
+        grade = grade_reply(problem, completion, lambda _: score, self.format_style)
+        return replace(grade, reward=None)
 
     def gold_error(self, problem: Problem) -> str:
         return ""
@@ -75,6 +79,7 @@ def _build_sums(config: TaskConfig) -> Task:
         train=_sum_problems(config, mix, "train"),
         test=_sum_problems(config, mix, "test"),
         verifier=shared_verifier(config.verifier_workers, config.verifier_timeout_seconds),
+        format_style=config.format_style,
     )
 
 
@@ -108,4 +113,5 @@ def _build_talk(config: TaskConfig) -> Task:
     random.Random(config.seed).shuffle(problems)
     num_test = 0 if config.num_test is None else config.num_test
     train = problems[num_test:][: config.num_train]
-    return OpenTask(config.name, train=train, test=problems[:num_test])
+    test = problems[:num_test]
+    return OpenTask(config.name, train, test, config.instruction or "", config.format_style)

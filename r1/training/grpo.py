@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from r1.engine.engine import Engine
+from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.models.hf_checkpoint import save_model
 from r1.models.llama import LlamaForCausalLM
@@ -28,7 +29,6 @@ from r1.training.checkpoint import (
 )
 from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
 from r1.training.optimizer import NonFiniteError, Optimizer
-from r1.training.policy import GeneratorFactory, load_policy
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
 from r1.training.reward_model import load_reward_model
 from r1.training.rollout_metrics import rollout_metrics, sample_rows
@@ -110,12 +110,12 @@ def load_sources(config: GrpoConfig) -> list[QuestionSource]:
 
 
 def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learner:
-    model, tokenizer = load_policy(config.model, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     reference = None
     if config.kl_coefficient:
         reference = copy.deepcopy(model)
         if config.reference is not None:
-            reference, _ = load_policy(config.reference, dtype=config.dtype, device=config.device)
+            reference, _ = open_model(config.reference, dtype=config.dtype, device=config.device)
         reference.requires_grad_(False)
     return Learner(
         config=config,

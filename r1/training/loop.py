@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -67,13 +66,6 @@ class LoopConfig(Config):
     def optimizer(self) -> OptimizerConfig:
         names = OptimizerConfig.model_fields.keys() & type(self).model_fields.keys()
         return OptimizerConfig(**{name: getattr(self, name) for name in names})
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is the GPU when there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from r1.config import Config
 from r1.engine.engine import Engine, EngineConfig
+from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.records import GenerationRequest, Problem, SamplingParams
 from r1.run_log import JsonlLog, Progress, RunFolder, write_json, write_jsonl
@@ -26,7 +27,6 @@ from r1.tasks.task import Task, TaskConfig, build_task, grade_all, preflight
 from r1.text.prompts import PromptStyle, build_prompt, completion_of
 from r1.text.tokenizer import Tokenizer
 from r1.training.decontamination import NGRAM_WORDS, Decontaminator
-from r1.training.policy import GeneratorFactory, load_policy
 from r1.training.rewriting import SUMMARIES, Rewrite, rewrite_by_model, rewrite_by_rule
 from r1.training.sample_filters import FilterConfig, GradedReply, filter_replies
 
@@ -218,7 +218,7 @@ def read_replies(records: JsonlLog, problems: Sequence[Problem]) -> list[GradedR
 def _open_generator(
     model_name: str, config: SampleConfig, make_generator: GeneratorFactory
 ) -> Opened:
-    model, tokenizer = load_policy(model_name, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(model_name, dtype=config.dtype, device=config.device)
     return tokenizer, make_generator(model, tokenizer, config.engine)
 
 

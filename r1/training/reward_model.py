@@ -21,6 +21,7 @@ from torch import Tensor
 from r1.atomic_files import atomic_folder
 from r1.config import Config, save_config
 from r1.config import load_config as load_settings
+from r1.engine.open_model import choose_device
 from r1.models.architectures import DTYPES, build_scorer
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_model, save_model
@@ -34,7 +35,6 @@ from r1.training.loop import (
     LoopConfig,
     MicroLoss,
     Training,
-    choose_device,
     run_steps,
 )
 from r1.training.losses import pointwise_loss, preference_loss

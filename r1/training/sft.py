@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 
 from r1.atomic_files import atomic_folder
+from r1.engine.open_model import choose_device
 from r1.models.architectures import DTYPES, build_model
 from r1.models.catalogue import resolve_model
-from r1.models.hf_checkpoint import load_config, load_model, save_model
+from r1.models.hf_checkpoint import load_config, load_language_model, save_model
 from r1.models.llama import LlamaForCausalLM
 from r1.models.model_config import ModelConfig
 from r1.run_log import RunFolder, write_json
@@ -24,7 +25,6 @@ from r1.training.loop import (
     LoopConfig,
     MicroLoss,
     Training,
-    choose_device,
     run_steps,
 )
 from r1.training.losses import sft_loss
@@ -114,15 +114,11 @@ def _held_out_loss(
 def _start_model(config: SftConfig, source: Path) -> LlamaForCausalLM:
     dtype = None if config.dtype is None else DTYPES[config.dtype]
     device = choose_device(config.device)
-    if config.init == "random":
-        dtype = dtype or torch.float32
-        model = build_model(load_config(source), dtype, device, seed=config.seed)
-    else:
-        model = load_model(source, dtype=dtype, device=device)
+    if config.init == "checkpoint":
+        return load_language_model(source, dtype=dtype, device=device)
+    model = build_model(load_config(source), dtype or torch.float32, device, seed=config.seed)
     if not isinstance(model, LlamaForCausalLM):
-        raise ValueError(
-            f"{source}: holds a reward model; supervised training needs a language model"
-        )
+        raise ValueError(f"{source}: a reward model's config, where a language model is needed")
     return model
 
 
