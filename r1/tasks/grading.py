@@ -6,7 +6,7 @@ All tasks share this file, so that a grade has the same parts whatever the task.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from r1.records import Completion, Grade, Problem
@@ -104,6 +104,28 @@ class MathTask:
         verdict = self.verifier.verify(problem.answer, answer)
         reward = None if verdict.is_correct is None else float(verdict.is_correct)
         return reward, answer, verdict.reason
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """Prompts without a gold answer: their grade has parts, and no reward of its own."""
+
+    name: str
+    train: Sequence[Problem]
+    test: Sequence[Problem]
+    instruction: str = ""
+    format_style: FormatStyle | None = None
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        return self.train if split == "train" else self.test
+
+    def grade(self, problem: Problem, completion: Completion) -> Grade:
+        score = (None, None, "an open question")
+        grade = grade_reply(problem, completion, lambda _: score, self.format_style)
+        return replace(grade, reward=None)
+
+    def gold_error(self, problem: Problem) -> str:
+        return ""
 
 
 @cache

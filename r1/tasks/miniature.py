@@ -7,15 +7,12 @@ every training text, so that the two cannot overlap.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from pydantic import Field, ValidationError
 
 from r1.config import Config
-from r1.records import Completion, Grade, Problem
-from r1.rewards.format import FormatStyle
-from r1.tasks.grading import MathTask, grade_reply, shared_verifier
+from r1.records import Problem
+from r1.tasks.grading import MathTask, OpenTask, shared_verifier
 from r1.tasks.miniature_general import exchanges
 from r1.tasks.miniature_text import LANGUAGES, TextMix, draw_sum, word_question
 from r1.tasks.task import Split, Task, TaskConfig, TaskError, nearest_names
@@ -28,28 +25,6 @@ class SumOptions(Config):
 
     min_terms: int = Field(default=TextMix().min_terms, ge=2)
     max_terms: int = Field(default=TextMix().max_terms, ge=2)
-
-
-@dataclass(frozen=True)
-class OpenTask:
-    """Prompts without a gold answer: their grade has parts, and no reward of its own."""
-
-    name: str
-    train: Sequence[Problem]
-    test: Sequence[Problem]
-    instruction: str = ""
-    format_style: FormatStyle | None = None
-
-    def problems(self, split: Split) -> Sequence[Problem]:
-        return self.train if split == "train" else self.test
-
-    def grade(self, problem: Problem, completion: Completion) -> Grade:
-        score = (None, None, "an open question")
-        grade = grade_reply(problem, completion, lambda _: score, self.format_style)
-        return replace(grade, reward=None)
-
-    def gold_error(self, problem: Problem) -> str:
-        return ""
 
 
 def build_miniature(config: TaskConfig) -> Task:

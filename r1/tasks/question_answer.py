@@ -1,7 +1,8 @@
 """Questions with checkable answers from rows: a file, a folder, or a Hugging Face data set.
 
 GSM8K and MATH-500 are known by name: their fields, their homes on the hub, and
-GSM8K's answer after `####`.
+GSM8K's answer after `####`. `prompts` are questions of the same sources without an
+answer, for reward models to judge.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from r1.records import Problem
-from r1.tasks.grading import MathTask, boxed_instruction, shared_verifier
+from r1.tasks.grading import MathTask, OpenTask, boxed_instruction, shared_verifier
 from r1.tasks.row_files import READERS, Row, file_kind, read_rows
 from r1.tasks.task import Split, TaskConfig, TaskError, nearest_names, question_key
 
@@ -29,7 +30,8 @@ class RowFormat:
     """Which fields of a row hold what, and how its answer field is read."""
 
     question_field: str = "question"
-    answer_field: str = "answer"
+    answer_field: str | None = "answer"
+    """None: open questions."""
     id_field: str | None = None
     language_field: str | None = None
     read_answer: Callable[[Any], str] = lambda value: answer_text(value)
@@ -65,6 +67,7 @@ def gsm8k_answer(value: Any) -> str:
 QUESTION_ANSWER = RowFormat()
 ROW_FORMATS: dict[str, RowFormat] = {
     "gsm8k": RowFormat(read_answer=gsm8k_answer, hub_id="openai/gsm8k", hub_subset="main"),
+    "prompts": RowFormat(answer_field=None),
     "math500": RowFormat(
         question_field="problem",
         id_field="unique_id",
@@ -74,7 +77,7 @@ ROW_FORMATS: dict[str, RowFormat] = {
 }
 
 
-def build_question_answer(config: TaskConfig) -> MathTask:
+def build_question_answer(config: TaskConfig) -> MathTask | OpenTask:
     """Read the rows that the config names into a task.
 
     Raises TaskError for rows that cannot be read, with the count and the first places.
@@ -83,8 +86,12 @@ def build_question_answer(config: TaskConfig) -> MathTask:
         if option not in _HUB_OPTIONS:
             raise TaskError(f"unknown option {option!r}; {nearest_names(option, _HUB_OPTIONS)}")
     row_format = ROW_FORMATS.get(config.name, QUESTION_ANSWER)
+    if row_format.answer_field is None and config.answer_field is not None:
+        raise TaskError(f"task {config.name!r} takes no answer_field; question_answer does")
     train, test = _read_splits(config, row_format)
     instruction = config.instruction
+    if row_format.answer_field is None:
+        return OpenTask(config.name, train, test, instruction or "", config.format_style)
     return MathTask(
         name=config.name,
         instruction=boxed_instruction(config.language) if instruction is None else instruction,
@@ -125,7 +132,8 @@ def _divide(
     problems = _problems(config, row_format, rows, prefix="row-")
     num_test = config.num_test
     if num_test is None:
-        num_test = len(problems) if config.name in ROW_FORMATS and not config.num_train else 0
+        is_benchmark = row_format.hub_id is not None
+        num_test = len(problems) if is_benchmark and not config.num_train else 0
     test = _draw(problems, num_test, f"{config.seed}:test", config.name)
     # By text, so that a question that occurs twice cannot be on both sides.
     test_keys = {question_key(problem.question) for problem in test}
@@ -261,11 +269,13 @@ def _problem(config: TaskConfig, fields: RowFormat, row: Row, default_id: str) -
     question = field_value(row.data, fields.question_field)
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"question field {fields.question_field!r} is {question!r}, not text")
-    try:
-        answer = fields.read_answer(field_value(row.data, fields.answer_field))
-    except ValueError as error:
-        raise ValueError(f"answer field {fields.answer_field!r} {error}") from None
-    _refuse_surrogates(question, answer)
+    answer = None
+    if fields.answer_field is not None:
+        try:
+            answer = fields.read_answer(field_value(row.data, fields.answer_field))
+        except ValueError as error:
+            raise ValueError(f"answer field {fields.answer_field!r} {error}") from None
+    _refuse_surrogates(question, answer or "")
     name = field_value(row.data, fields.id_field) if fields.id_field else default_id
     language = config.language
     if fields.language_field:

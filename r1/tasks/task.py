@@ -61,7 +61,8 @@ class TaskConfig(Config):
     `name` is `reasoning_gym/<family>`, `gsm8k`, `math500`, `miniature`, or
     `question_answer` for rows from anywhere: a .jsonl, .json, .csv or .parquet
     file (.gz too), or the id of a Hugging Face data set. The names `jsonl`,
-    `json`, `csv` and `parquet` are the same, whatever the file's extension.
+    `json`, `csv` and `parquet` are the same, whatever the file's extension;
+    `prompts` are such rows without an answer, for reward models to judge.
 
     `path` is one source for both splits: a data set id, a folder that holds
     `<split>.jsonl` or `<name>_<split>.jsonl`, or one file, of which `num_test`
@@ -141,6 +142,7 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
     "gsm8k": _build_question_answer,
+    "prompts": _build_question_answer,
     "math500": _build_question_answer,
     "question_answer": _build_question_answer,
     "jsonl": _build_question_answer,

@@ -30,7 +30,9 @@ def sums(first: int, count: int) -> list[dict[str, Any]]:
 def build(**settings: Any) -> MathTask:
     # A long limit: a busy machine must not turn a slow answer into a failed test.
     defaults = {"name": "jsonl", "verifier_timeout_seconds": 60.0}
-    return build_question_answer(TaskConfig(**{**defaults, **settings}))
+    task = build_question_answer(TaskConfig(**{**defaults, **settings}))
+    assert isinstance(task, MathTask)
+    return task
 
 
 def boxed(problem: Problem) -> Completion:
@@ -303,3 +305,30 @@ def test_field_value_does_not_guess() -> None:
     for field in ("a.b.2", "a.b.-1", "a.c", "b", "a.b.x", "a.b.1.0", ""):
         with pytest.raises(KeyError, match="no field"):
             field_value(data, field)
+
+
+# ---------------------------------------------------------------- open questions
+
+
+def test_prompts_have_no_answer_and_no_reward_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"question": "Write a poem."}\n{"question": "Who are you?"}\n')
+    config = TaskConfig(name="prompts", path=str(path), format_style="chat")
+    task = build_question_answer(config)
+    preflight(task, ("train",))
+    problems = task.problems("train")
+    assert [(p.question, p.answer) for p in problems] == [
+        ("Write a poem.", None),
+        ("Who are you?", None),
+    ]
+    assert task.instruction == ""
+    grade = task.grade(problems[0], Completion("<think>\nHm.\n</think>\n\nRoses are red."))
+    assert grade.reward is None
+    assert grade.parts["format"] == 1.0
+    # Without an answer the thought that never closes is no wrong answer either.
+    assert task.grade(problems[0], Completion("<think>\nHm.")).reward is None
+
+
+def test_prompts_take_no_answer_field(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="'prompts' takes no answer_field"):
+        build_question_answer(TaskConfig(name="prompts", path="x.jsonl", answer_field="gold"))
