@@ -7,56 +7,21 @@ A claim whose numbers have not been measured neither holds nor fails.
 
 from __future__ import annotations
 
-import ast
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import model_validator
 
 from r1.config import Config, nearest_name
-
-Results = Mapping[str, Mapping[str, object]]
-"""Metrics by stage name; the stage `run` holds what belongs to the whole run."""
-
-_METRICS = (
-    "pass_at_1",
-    "cons_at_8",
-    "mean_response_tokens",
-    "format_rate",
-    "language_consistency",
-    "truncated_rate",
-    "num_problems",
-    "num_samples",
-    "num_ungraded",
-    "num_missing",
-    "error_by_question",
-    "rerun_error",
-    "seconds",
-    "peak_rss_bytes",
-    "logprob_gap_mean_abs",
-    "logprob_gap_max_abs",
+from r1.evaluation.claim_expressions import (
+    COMPARISONS,
+    NotMeasuredError,
+    Results,
+    check_expression,
+    evaluate_expression,
+    speaks_of_every_stage,
 )
-_AT_K = re.compile(r"(pass|cons)_at_[1-9]\d*")
-_EVERY_STAGE = re.compile(r"\bstage\.")
-_OPERATORS: dict[type[ast.AST], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-
-
-class NotMeasuredError(LookupError):
-    """A claim needs a number that the run does not have (yet)."""
 
 
 class Claim(Config):
@@ -211,7 +176,9 @@ def find_claims(listed: list[object]) -> tuple[Claim, ...]:
         elif item in by_name:
             found.append(by_name[str(item)])
         else:
-            raise ValueError(f"unknown claim {item!r}{_nearest(str(item), tuple(by_name))}")
+            near = nearest_name(str(item), by_name)
+            hint = f"did you mean {near!r}? " if near else ""
+            raise ValueError(f"unknown claim {item!r}; {hint}known: {', '.join(by_name)}")
     return tuple(found)
 
 
@@ -233,12 +200,12 @@ def check_claim(claim: Claim, results: Results) -> ClaimResult:
     worst = min if claim.comparison in (">", ">=") else max
     value, stage = worst(values)
     # Without rounding, .77 - .80 would miss a bound of -.03 by the noise of binary fractions.
-    holds = _COMPARISONS[claim.comparison](round(value, 12), claim.bound)
+    holds = COMPARISONS[claim.comparison](round(value, 12), claim.bound)
     return ClaimResult(claim, value, holds, stage)
 
 
 def _stages_of(claim: Claim, results: Results) -> list[str]:
-    if not _EVERY_STAGE.search(claim.value):
+    if not speaks_of_every_stage(claim.value):
         return [""]
     stages: list[str] = []
     for name in results:
@@ -252,79 +219,3 @@ def _stages_of(claim: Claim, results: Results) -> list[str]:
 
 def _is_true(condition: str, results: Results, stage: str) -> bool:
     return evaluate_expression(condition, results, stage) != 0.0
-
-
-def evaluate_expression(text: str, results: Results, stage: str = "") -> float:
-    """Arithmetic or one comparison (1.0 or 0.0) over measured numbers.
-
-    `stage` is the stage that the word `stage` stands for. Raises NotMeasuredError
-    when a number is absent, or a divisor is zero.
-    """
-    return _evaluate(ast.parse(text, mode="eval").body, results, stage)
-
-
-def _evaluate(node: ast.AST, results: Results, stage: str) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return float(number)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, results, stage)
-        case ast.BinOp(left=left, op=op, right=right):
-            try:
-                apply = _OPERATORS[type(op)]
-                return apply(_evaluate(left, results, stage), _evaluate(right, results, stage))
-            except ZeroDivisionError:
-                raise NotMeasuredError("division by zero") from None
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            compare = _COMPARISONS[_sign(op)]
-            return float(compare(_evaluate(left, results, stage), _evaluate(right, results, stage)))
-        case ast.Attribute(value=ast.Name(id=name), attr=metric):
-            return _measured(results, stage if name == "stage" else name, metric)
-    raise AssertionError(f"unchecked expression: {ast.dump(node)}")
-
-
-def _measured(results: Results, stage: str, metric: str) -> float:
-    value = results.get(stage, {}).get(metric)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise NotMeasuredError(f"{stage}.{metric}")
-    return float(value)
-
-
-def _sign(op: ast.AST) -> str:
-    return {ast.GtE: ">=", ast.LtE: "<=", ast.Gt: ">", ast.Lt: "<"}.get(type(op), "")
-
-
-def check_expression(text: str, where: str) -> None:
-    """Raise ValueError, beginning with `where`, unless the expression can be evaluated."""
-    try:
-        tree = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"{where}: {text!r} is not an expression") from None
-    for node in _operands(tree, text, where):
-        if node.attr not in _METRICS and not _AT_K.fullmatch(node.attr):
-            raise ValueError(
-                f"{where}: unknown metric {node.attr!r}{_nearest(node.attr, _METRICS)}"
-            )
-
-
-def _operands(node: ast.AST, text: str, where: str) -> list[ast.Attribute]:
-    match node:
-        case ast.Constant(value=int() | float()):
-            return []
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _operands(operand, text, where)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _operands(left, text, where) + _operands(right, text, where)
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if _sign(op):
-            return _operands(left, text, where) + _operands(right, text, where)
-        case ast.Attribute(value=ast.Name()):
-            return [node]
-    raise ValueError(
-        f"{where}: {text!r} may only hold numbers, <stage>.<metric>, + - * / and one comparison"
-    )
-
-
-def _nearest(name: str, choices: tuple[str, ...]) -> str:
-    near = nearest_name(name, choices)
-    hint = f"; did you mean {near!r}?" if near else ""
-    return f"{hint} (choices: {', '.join(choices)})"

@@ -46,9 +46,7 @@ CURVE_KINDS: tuple[CurveKind, ...] = (
         "logprob_gap", "Log-prob gap", ("logprob_gap_mean_abs",), "sampler to trainer, mean |Δ|"
     ),
     CurveKind("truncated", "Truncated", ("truncated_rate",), "cut at the token limit", "percent"),
-    CurveKind(
-        "no_signal", "Groups without signal", ("no_signal_rate",), "", "percent"
-    ),
+    CurveKind("no_signal", "Groups without signal", ("no_signal_rate",), "", "percent"),
     CurveKind("clip", "Clip fraction", ("clip_fraction",), "of tokens", "percent"),
     CurveKind("loss", "Loss", ("loss",), "nats a token"),
     CurveKind("eval_loss", "Held-out loss", ("eval_loss",), "nats a token"),
