@@ -12,18 +12,22 @@ Format = Literal["number", "percent"]
 
 @dataclass(frozen=True, slots=True)
 class CurveKind:
-    """A metric worth a plot: the keys it may have in metrics.jsonl, the first present counts."""
+    """A metric worth a plot: the keys it may have in metrics.jsonl, the first present counts.
+
+    The page folds what is secondary.
+    """
 
     name: str
     title: str
     keys: tuple[str, ...]
     note: str = ""
     format: Format = "number"
+    is_secondary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A metric over steps: `points` as logged, `smooth` as an average that forgets."""
+    """A metric over steps: `points` as logged, `smooth` as a moving average."""
 
     kind: CurveKind
     points: tuple[tuple[float, float], ...]
@@ -45,14 +49,18 @@ CURVE_KINDS: tuple[CurveKind, ...] = (
     CurveKind(
         "logprob_gap", "Log-prob gap", ("logprob_gap_mean_abs",), "sampler to trainer, mean |Δ|"
     ),
-    CurveKind("truncated", "Truncated", ("truncated_rate",), "cut at the token limit", "percent"),
-    CurveKind("no_signal", "Groups without signal", ("no_signal_rate",), "", "percent"),
-    CurveKind("clip", "Clip fraction", ("clip_fraction",), "of tokens", "percent"),
-    CurveKind("loss", "Loss", ("loss",), "nats a token"),
-    CurveKind("eval_loss", "Held-out loss", ("eval_loss",), "nats a token"),
+    CurveKind(
+        "truncated", "Truncated", ("truncated_rate",), "cut at the token limit", "percent", True
+    ),
+    CurveKind("no_signal", "Groups without signal", ("no_signal_rate",), "", "percent", True),
+    CurveKind("clip", "Clip fraction", ("clip_fraction",), "of tokens", "percent", True),
+    CurveKind("loss", "Loss", ("loss",)),
+    CurveKind("eval_loss", "Held-out loss", ("eval_loss",)),
     CurveKind("pair_accuracy", "Preference accuracy", ("pair_accuracy",), "of pairs", "percent"),
-    CurveKind("grad_norm", "Gradient norm", ("grad_norm",), "before clipping"),
-    CurveKind("throughput", "Throughput", ("tokens_per_second",), "tokens a second"),
+    CurveKind("grad_norm", "Gradient norm", ("grad_norm",), "before clipping", is_secondary=True),
+    CurveKind(
+        "throughput", "Throughput", ("tokens_per_second",), "tokens a second", is_secondary=True
+    ),
 )
 
 # A curve of fewer steps is read as it is; above it, noise hides the course.
@@ -74,15 +82,16 @@ def curves_of(metrics: Sequence[Mapping[str, Any]]) -> list[Curve]:
 
 
 def smooth(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Exponential average over about a tenth of the curve, without a bias to the start."""
+    """Centred average over about a tenth of the curve: without the lag of a running one."""
     if len(points) < MIN_STEPS_TO_SMOOTH:
         return tuple(points)
-    decay = 1 - 1 / max(3.0, len(points) / 10)
-    weighted, weight = 0.0, 0.0
+    reach = max(2, len(points) // 20)
     averaged = []
-    for x, y in points:
-        weighted, weight = decay * weighted + y, decay * weight + 1
-        averaged.append((x, weighted / weight))
+    for i, (x, _) in enumerate(points):
+        # Narrower towards the ends, where a wide window would lean inwards.
+        near = min(reach, i + reach // 2, len(points) - 1 - i + reach // 2)
+        window = points[max(0, i - near) : i + near + 1]
+        averaged.append((x, sum(y for _, y in window) / len(window)))
     return tuple(averaged)
 
 

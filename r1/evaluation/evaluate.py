@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from r1.config import Config
-from r1.evaluation.result import EvaluationResult, compute_result, same_number
+from r1.evaluation.result import EvaluationResult, compute_result
 from r1.records import GenerationRequest, Grade, Problem, Sample, SamplingParams
 from r1.rewards.math import MathVerifier
 from r1.run_log import JsonlLog, Progress, RunError
@@ -81,16 +81,14 @@ def evaluate(
     """
     evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
     evaluation.run(generator)
-    equality = _AnswerEquality()
-    try:
+    # Equal answers vote together: the verifier knows that 1/2 is 0.5.
+    with MathVerifier(num_workers=1) as verifier:
         return compute_result(
             evaluation.records(),
             num_problems=len(evaluation.problems),
             num_samples=settings.num_samples,
-            equivalent=equality,
+            equivalent=lambda a, b: verifier.verify(a, b).is_correct is True,
         )
-    finally:
-        equality.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,25 +242,3 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
 
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _AnswerEquality:
-    """`equivalent(a, b)` for votes: plain numbers by value, the rest by the math verifier.
-
-    The verifier's processes start at the first pair that needs them.
-    """
-
-    def __init__(self) -> None:
-        self._verifier: MathVerifier | None = None
-
-    def __call__(self, a: str, b: str) -> bool:
-        is_same = same_number(a, b)
-        if is_same is not None:
-            return is_same
-        if self._verifier is None:
-            self._verifier = MathVerifier(num_workers=1, timeout_seconds=5.0)
-        return self._verifier.verify(a, b).is_correct is True
-
-    def close(self) -> None:
-        if self._verifier is not None:
-            self._verifier.close()

@@ -32,14 +32,13 @@ class Reading:
 
     question: str
     gold: str | None
-    language: str
     replies: tuple[Reply, ...]
 
 
 def readings_through_stages(run: RunResults) -> list[Reading]:
     """The first sample of each stage to the same questions.
 
-    Questions are taken in turn by how they fared from the first stage to the last
+    Questions are taken in turn by how they fared from the first stage to the final
     (mended, still wrong, right from the start, ...), so that neither only triumphs
     nor only failures are shown.
     """
@@ -48,16 +47,17 @@ def readings_through_stages(run: RunResults) -> list[Reading]:
     if not by_stage:
         return []
     shared = [key for key in by_stage[0] if all(key in records for records in by_stage)]
-    chosen = _mixed(shared, by_stage[0], by_stage[-1])
+    names = [stage.name for stage in stages]
+    final = names.index(run.final) if run.final in names else -1
+    chosen = _mixed(shared, by_stage[0], by_stage[final])
     readings = []
     for key in chosen:
-        first = by_stage[0][key]
+        asked = by_stage[0][key]
         replies = tuple(
             _reply_of_record(stage.name, records[key])
             for stage, records in zip(stages, by_stage, strict=True)
         )
-        gold = first.get("gold")
-        readings.append(Reading(first["question"], gold, first.get("language", ""), replies))
+        readings.append(Reading(asked["question"], asked.get("gold"), replies))
     return readings
 
 

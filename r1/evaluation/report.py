@@ -79,14 +79,15 @@ def logprob_gap(stages: Sequence[StageResults]) -> dict[str, float] | None:
 
 
 def _stage_values(stage: StageResults) -> dict[str, Any]:
+    """`seconds` is the stage's own time, `total_seconds` includes measuring its model."""
     evaluation = dict(stage.evaluation or {})
-    evaluation_seconds = {"evaluation_seconds": evaluation.pop("seconds", None)}
+    measuring = evaluation.pop("seconds", 0.0) if stage.kind != "evaluate" else 0.0
     return {
         "kind": stage.kind,
         "status": stage.status,
         **evaluation,
-        **(evaluation_seconds if stage.evaluation else {}),
         "seconds": stage.seconds,
+        "total_seconds": None if stage.seconds is None else stage.seconds + measuring,
         "peak_rss_bytes": stage.peak_rss_bytes,
     }
 

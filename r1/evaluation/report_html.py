@@ -44,7 +44,9 @@ def render_html(
         num_holding=sum(result.holds is True for result in claims),
         stages=[_StageView.of(stage, report["stages"][stage.name]) for stage in run.stages],
         majority_names=_majority_names(report),
-        longest_seconds=max((stage.seconds or 0.0 for stage in run.stages), default=0.0),
+        longest_seconds=max(
+            (stage["total_seconds"] or 0.0 for stage in report["stages"].values()), default=0.0
+        ),
         most_bytes=max((stage.peak_rss_bytes or 0 for stage in run.stages), default=0),
         readings=readings_through_stages(run),
     )
@@ -65,6 +67,7 @@ class _Chart:
     note: str
     last: str
     svg: Markup
+    is_secondary: bool
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class _StageView:
                 curve.kind.note,
                 format_value(curve.last, curve.kind.format),
                 line_chart(curve),
+                curve.kind.is_secondary,
             )
             for curve in curves_of(stage.metrics)
         ]
@@ -95,19 +99,22 @@ class _StageView:
             result=result,
             majority=_majority(result),
             charts=charts,
-            phases=_phases(stage),
+            phases=_phases(stage, result),
             replies=readings_of_training(stage),
             config=_pretty(stage.config) if stage.config else "",
         )
 
 
-def _phases(stage: StageResults) -> list[_Phase]:
+def _phases(stage: StageResults, result: Mapping[str, Any]) -> list[_Phase]:
     """Shares of the stage's time; what no phase accounts for is `other`."""
     seconds = phase_seconds(stage.metrics)
-    total = max(stage.seconds or 0.0, sum(seconds.values()))
+    measuring = result["total_seconds"] - result["seconds"] if result["seconds"] else 0.0
+    total = max(result["total_seconds"] or 0.0, sum(seconds.values()) + measuring)
     if not total:
         return []
-    kept = dict(list(seconds.items())[: NUM_PHASE_COLORS - 1])
+    kept = dict(list(seconds.items())[: NUM_PHASE_COLORS - 2])
+    if measuring:
+        kept["evaluation"] = measuring
     kept["other"] = total - sum(kept.values())
     return [
         _Phase(name, value, value / total, NUM_PHASE_COLORS - 1 if name == "other" else color)
@@ -144,7 +151,7 @@ def _template() -> Template:
 
 
 def format_percent(value: float | None, digits: int = 1) -> str:
-    """0.8244 is 82.4%; what was not measured is a dash."""
+    """82.4% for 0.8244; what was not measured is a dash."""
     return "–" if value is None else f"{value * 100:.{digits}f}%"
 
 
@@ -183,7 +190,7 @@ def format_claim_number(value: float | None, unit: str) -> str:
     if unit == "share":
         return f"{value * 100:.1f}%"
     if unit == "points":
-        return f"{value * 100:+.1f} points"
+        return f"{value * 100:+.1f} points".replace("-", "−").replace("+0.0", "0")
     if unit == "ratio":
         return f"{value:.2f}×"
     return f"{value:.3g}"

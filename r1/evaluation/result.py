@@ -7,10 +7,8 @@ the model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from r1.evaluation.metrics import (
@@ -25,9 +23,6 @@ from r1.evaluation.metrics import (
 )
 
 Record = Mapping[str, Any]
-
-_PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d*|/\d+)?", re.ASCII)
-_MAX_NUMBER_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,9 @@ def compute_result(
     num_absent = (num_problems - len(questions)) * num_samples
     mean = _or_none(lambda: pass_at_1(scores))
     error = error_by_question(scores)
-    votes = [[Vote(r["extracted"], r["reward"]) for r in question] for question in questions]
+    votes = [
+        [Vote(r["extracted"] or None, r["reward"]) for r in question] for question in questions
+    ]
     parts = {name for record in records for name in record["parts"]}
     return EvaluationResult(
         pass_at_1=mean,
@@ -118,23 +115,6 @@ def group_by_question(records: Sequence[Record]) -> list[list[Record]]:
     for record in records:
         questions.setdefault(record["problem_id"], []).append(record)
     return [sorted(q, key=lambda record: record["sample_index"]) for q in questions.values()]
-
-
-def same_number(a: str, b: str) -> bool | None:
-    """Whether two plain numbers are equal (`0.5`, `1/2`, `1,000`); None if either is not one."""
-    left, right = _number(a), _number(b)
-    return None if left is None or right is None else left == right
-
-
-def _number(text: str) -> Fraction | None:
-    # No exponents: the integer behind 1e999999999 would never end.
-    plain = text.strip().strip("$").strip()
-    if len(plain) > _MAX_NUMBER_LENGTH or not _PLAIN_NUMBER.fullmatch(plain):
-        return None
-    try:
-        return Fraction(plain.replace(",", ""))
-    except (ValueError, ZeroDivisionError):
-        return None
 
 
 def _pass_at_powers_of_two(

@@ -39,7 +39,10 @@ class StageResults:
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run: its stages in order, and what is said of all of it."""
+    """A run: its stages in order, and what is said of all of it.
+
+    `final` names the stage whose model is the run's result, where run.json says so.
+    """
 
     name: str
     path: Path
@@ -52,6 +55,7 @@ class RunResults:
     claims: Sequence[Any] | None
     stages: Sequence[StageResults]
     is_pipeline: bool
+    final: str | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -92,6 +96,7 @@ def load_run(path: Path) -> RunResults:
         claims=listed,
         stages=stages,
         is_pipeline=is_pipeline,
+        final=run.get("final"),
     )
 
 

@@ -62,6 +62,8 @@ def _value_ticks(curve: Curve) -> list[float]:
     cut = len(raw) // 100
     values = [*raw[cut : len(raw) - cut], *(value for _, value in curve.smooth)]
     low, high = min(values), max(values)
+    if low == high == 0:
+        return [0.0, 0.5, 1.0]
     if curve.kind.format == "percent" and high > 0.5:
         high = max(high, 1.0)
     # Small measurements start at zero, so that noise does not look like a mountain.

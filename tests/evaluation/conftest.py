@@ -99,7 +99,7 @@ def make_metrics(kind: str, num_steps: int, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_stage(path: Path, name: str, seed: int = 0, num_steps: int = 60) -> None:
+def write_stage(path: Path, name: str, seed: int = 0, num_steps: int = 24) -> None:
     kind, share, tokens, language = STAGES[name]
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(json.dumps({"model": "tiny", "steps": num_steps}))
@@ -131,7 +131,7 @@ def write_stage(path: Path, name: str, seed: int = 0, num_steps: int = 60) -> No
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """make_run() writes a finished pipeline run and returns its folder."""
 
-    def make(name: str = "quickstart", num_steps: int = 60, **run_json: Any) -> Path:
+    def make(name: str = "quickstart", num_steps: int = 24, **run_json: Any) -> Path:
         folder = tmp_path / name
         for seed, stage in enumerate(STAGES):
             write_stage(folder / "stages" / stage, stage, seed, num_steps)
@@ -144,6 +144,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             "peak_rss_bytes": 1_650_000_000,
             "recipe": {"name": name, "seed": 0},
             "stages": list(STAGES),
+            "final": "r1",
             **run_json,
         }
         (folder / "run.json").write_text(json.dumps(values))
