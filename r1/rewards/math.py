@@ -28,6 +28,8 @@ _NUMBER = re.compile(
 )
 _PROSE_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
+_FORMULA_MARK = re.compile(r"\\[A-Za-z]|\^|[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]")
+_MIXED_NUMBER = re.compile(r"([-+]?)(\d+)\s+(\d+)/(\d+)")
 _SPACING = re.compile(r"\\[,;:! ]|~|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _EXACT_NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d*)?(?:/([-+]?)(\d+))?")
 _LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac(?:\{(-?\d+)\}\{(-?\d+)\}|(\d)(\d))")
@@ -55,12 +57,13 @@ def extract_boxed(text: str) -> str | None:
     return None
 
 
-def extract_answer(text: str) -> str | None:
+def extract_answer(text: str, *, is_whole: bool = False) -> str | None:
     """The final answer that a reply states, or None.
 
     Pass the answer part of the reply: an unclosed thought has no answer. Looked for
     in this order: the last box; the last `<answer>` block; what follows the last
-    "answer is", "Answer:" or 答案 on its line; the last number.
+    "answer is", "Answer:" or 答案 on its line; the last number, or with `is_whole`
+    all of the text.
     """
     boxed = extract_boxed(text)
     if boxed is not None:
@@ -71,11 +74,16 @@ def extract_answer(text: str) -> str | None:
     lines = _ANSWER_LINE.findall(text)
     if lines:
         return _short_answer(lines[-1])
-    return _last_number(text)
+    return (text.strip() or None) if is_whole else _last_number(text)
+
+
+def is_formula(text: str) -> bool:
+    r"""Whether a text is LaTeX, a power or a tuple, without prose: no number of it is its value."""
+    return _FORMULA_MARK.search(text) is not None and not _has_prose(text)
 
 
 def parse_number(text: str) -> Fraction | None:
-    r"""The exact value of an integer, decimal, `a/b` or `\frac{a}{b}`; None for all else."""
+    r"""The exact value of an integer, decimal, `a/b`, `n a/b` or `\frac{a}{b}`, else None."""
     text = _tidy(text)
     if not text or len(text) > _MAX_NUMBER_CHARS:
         return None
@@ -83,6 +91,12 @@ def parse_number(text: str) -> Fraction | None:
         sign, numerator, denominator, digit, other = match.groups()
         value = _fraction(int(numerator or digit), int(denominator or other))
         return -value if value is not None and sign == "-" else value
+    if match := _MIXED_NUMBER.fullmatch(text):
+        sign, whole, numerator, denominator = match.groups()
+        part = _fraction(int(numerator), int(denominator))
+        if part is None or part >= 1:
+            return None
+        return -(int(whole) + part) if sign == "-" else int(whole) + part
     match = _EXACT_NUMBER.fullmatch(text)
     if match is None or not any(char.isdigit() for char in (match[2] + (match[3] or ""))):
         return None
@@ -198,7 +212,9 @@ def _tidy(text: str) -> str:
 
 def _as_text(text: str) -> str:
     """A form in which equal texts are equal: no spaces, case or brackets around one letter."""
-    text = "".join(_tidy(text).split()).casefold()
+    # Without its space the mixed number "1 1/2" would be the fraction 11/2.
+    text = _MIXED_NUMBER.sub(r"\1\2+\3/\4", _tidy(text))
+    text = "".join(text.split()).casefold()
     match = re.fullmatch(r"\(([a-z])\)", text)
     return match[1] if match else text
 
@@ -223,12 +239,16 @@ def _braced(text: str, start: int) -> str | None:
 def _short_answer(line: str) -> str | None:
     """The answer at the start of a line: all of it, or its number where prose follows."""
     line = line.strip().strip("*_").strip().rstrip("。").removesuffix(".")
-    if len(_PROSE_WORD.findall(_TEXT_COMMAND.sub("", line))) == 0:
+    if not _has_prose(line):
         return line or None
     if formula := re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", line):
         return (formula[1] or formula[2]).strip()
     number = next((match for match in _NUMBER.finditer(line) if match[0]), None)
     return number[0].rstrip(".") if number else line
+
+
+def _has_prose(text: str) -> bool:
+    return _PROSE_WORD.search(_TEXT_COMMAND.sub("", text)) is not None
 
 
 def _last_number(text: str) -> str | None:

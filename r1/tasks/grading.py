@@ -11,7 +11,7 @@ from functools import cache
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.format import FormatStyle, format_reward
-from r1.rewards.math import MathVerifier, extract_answer
+from r1.rewards.math import MathVerifier, extract_answer, is_formula, parse_number
 from r1.rewards.repetition import repetition_rate
 from r1.tasks.task import Split
 from r1.text.language import language_consistency
@@ -98,7 +98,11 @@ class MathTask:
     def _score(self, problem: Problem, reasoning: Reasoning) -> Score:
         if problem.answer is None:
             return None, None, "the problem has no gold answer"
-        answer = extract_answer(reasoning.answer)
+        # In tags a formula is the answer whole: of \frac{1}{2} the last number is 2.
+        is_whole = reasoning.answer_tagged and (
+            parse_number(problem.answer) is None or is_formula(reasoning.answer)
+        )
+        answer = extract_answer(reasoning.answer, is_whole=is_whole)
         if answer is None:
             return 0.0, None, "no answer found"
         verdict = self.verifier.verify(problem.answer, answer)

@@ -19,7 +19,7 @@ from reasoning_gym.dataset import ProceduralDataset
 from reasoning_gym.factory import DATASETS
 
 from r1.records import Completion, Grade, Problem
-from r1.rewards.math import extract_answer, extract_boxed
+from r1.rewards.math import extract_answer, extract_boxed, is_formula
 from r1.rewards.verifier_pool import WorkerFailure
 from r1.tasks.answer_screen import is_plain_data, is_plain_expression
 from r1.tasks.grading import Score, grade_reply
@@ -287,7 +287,8 @@ def _find_answer(reasoning: Reasoning, gold: str) -> str:
     """
     text = reasoning.answer.strip()
     if _NUMBER.fullmatch(gold):
-        number = extract_answer(text) or ""
+        is_whole = reasoning.answer_tagged and is_formula(text)
+        number = extract_answer(text, is_whole=is_whole) or ""
         return number if "," in gold else number.replace(",", "")
     boxed = extract_boxed(text)
     if boxed is not None:

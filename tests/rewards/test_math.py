@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from r1.rewards.math import MathVerifier, extract_answer, extract_boxed, parse_number
+from r1.rewards.math import (
+    MathVerifier,
+    extract_answer,
+    extract_boxed,
+    is_formula,
+    parse_number,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,43 @@ def test_extract_answer(text: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "number", "whole"),
+    [
+        (r"\frac{1}{2}", "2", r"\frac{1}{2}"),
+        ("(3, 4)", "4", "(3, 4)"),
+        ("east", None, "east"),
+        (r"it is \boxed{5}, not 6", "5", "5"),
+        ("The answer is 5, not 6.", "5", "5"),
+        ("  ", None, None),
+    ],
+)
+def test_without_a_mark_the_answer_is_the_last_number_or_the_whole(
+    text: str, number: str | None, whole: str | None
+) -> None:
+    assert (extract_answer(text), extract_answer(text, is_whole=True)) == (number, whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\frac{1}{2}", True),
+        (r"$10\text{ apples}$", True),
+        ("2^10", True),
+        ("(3, 4)", True),
+        ("[0, 1)", True),
+        ("42", False),
+        ("(42)", False),
+        ("1,234", False),
+        ("42 apples", False),
+        (r"half of it, so $\frac{1}{2}$", False),
+        ("3 + 4", False),
+    ],
+)
+def test_formulas(text: str, expected: bool) -> None:
+    assert is_formula(text) is expected
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("1,234", Fraction(1234)),
@@ -81,6 +124,10 @@ def test_extract_answer(text: str, expected: str | None) -> None:
         ("−3", Fraction(-3)),
         (r"\$32,\!348", Fraction(32348)),
         (r"\text{7}", Fraction(7)),
+        ("1 1/2", Fraction(3, 2)),
+        ("-2 3/4", Fraction(-11, 4)),
+        ("1 3/2", None),
+        ("1 1/0", None),
         ("1,23", None),
         ("1/0", None),
         (r"\frac{1}{0}", None),
@@ -105,6 +152,8 @@ def test_parse_number(text: str, expected: Fraction | None) -> None:
         ("0.333", "1/3", False, "different numbers"),
         ("12", "-12", False, "different numbers"),
         ("5", "five", False, "the answer holds no number"),
+        ("11/2", "1 1/2", False, "different numbers"),
+        ("1.5", "1 1/2", True, "equal numbers"),
         ("(C)", "c", True, "same text"),
         (r"\text{Evelyn}", "evelyn", True, "same text"),
         ("east", "seat", False, "different text"),

@@ -51,6 +51,29 @@ def test_only_what_follows_the_thought_is_graded(
 
 
 @pytest.mark.parametrize(
+    ("gold", "tagged", "reward", "answer"),
+    [
+        ("1/2", r"\frac{1}{2}", 1.0, r"\frac{1}{2}"),
+        ("2", r"\frac{1}{2}", 0.0, r"\frac{1}{2}"),
+        ("4", "(3, 4)", 0.0, "(3, 4)"),
+        ("(3,4)", "(3, 4)", 1.0, "(3, 4)"),
+        ("east", "east", 1.0, "east"),
+        ("east", "The answer is east.", 1.0, "east"),
+        ("42", "42 apples", 1.0, "42"),
+        ("42", "40 + 2 = 42", 1.0, "42"),
+        ("42", "(42)", 1.0, "42"),
+        ("42", "no idea", 0.0, None),
+    ],
+)
+def test_a_formula_in_answer_tags_is_the_answer_whole(
+    task: MathTask, gold: str, tagged: str, reward: float, answer: str | None
+) -> None:
+    reply = Completion(f"<think>{THOUGHT}</think> <answer>{tagged}</answer>")
+    grade = task.grade(Problem(id="p", question="q", answer=gold), reply)
+    assert (grade.reward, grade.answer) == (reward, answer)
+
+
+@pytest.mark.parametrize(
     ("style", "chat", "r1_zero", "bare"),
     [(None, 1.0, 1.0, 0.0), ("chat", 1.0, 0.0, 0.0), ("r1_zero", 0.0, 1.0, 0.0)],
 )
