@@ -63,12 +63,11 @@ def find_inputs(config: Any) -> Iterator[Input]:
                 yield Input(f"{prefix}.{key}", path, "data set")
 
 
-def outside_inputs(stage: Stage, made: Sequence[Path]) -> Iterator[Input]:
-    """The inputs of a stage and of its measurement that do not lie in the folders `made`."""
-    for config in (stage.config, stage.evaluation):
-        for found in find_inputs(config) if config is not None else ():
-            if not any(Path(found.value).is_relative_to(folder) for folder in made):
-                yield found
+def outside_inputs(config: Any, made: Sequence[Path]) -> Iterator[Input]:
+    """The inputs of a config that do not lie in the folders `made`."""
+    for found in find_inputs(config):
+        if not any(Path(found.value).is_relative_to(folder) for folder in made):
+            yield found
 
 
 def missing_inputs(stages: Sequence[Stage]) -> list[str]:
@@ -79,8 +78,8 @@ def missing_inputs(stages: Sequence[Stage]) -> list[str]:
     made = [stage.path for stage in stages]
     needed_by: dict[str, list[str]] = {}
     problems: dict[str, str] = {}
-    for stage in stages:
-        for found in outside_inputs(stage, made):
+    for stage, config in _configs(stages):
+        for found in outside_inputs(config, made):
             names = needed_by.setdefault(found.value, [])
             if not names:
                 try:
@@ -97,18 +96,25 @@ def check_inputs(stages: Sequence[Stage], source: Path) -> None:
     Raises ValueError (TaskError for a task) with the recipe, `source`, and the stage.
     """
     checked: set[str] = set()
-    for stage in stages:
+    for stage, config in _configs(stages):
         try:
-            for found in outside_inputs(stage, [stage.path.parent]):
+            for found in outside_inputs(config, [stage.path.parent]):
                 found.resolve()
-            for config in (stage.config, stage.evaluation):
-                for _, task, splits in _tasks(config):
-                    key = f"{config_fingerprint(task)} {splits}"
-                    if key not in checked:
-                        preflight(build_task(task), splits)
-                    checked.add(key)
+            for _, task, splits in _tasks(config):
+                key = f"{config_fingerprint(task)} {splits}"
+                if key not in checked:
+                    preflight(build_task(task), splits)
+                checked.add(key)
         except ValueError as error:
             raise type(error)(f"{source}: stages.{stage.name}: {error}") from None
+
+
+def _configs(stages: Sequence[Stage]) -> Iterator[tuple[Stage, Any]]:
+    """Each stage with its config, and with that of its measurement."""
+    for stage in stages:
+        yield stage, stage.config
+        if stage.evaluation is not None:
+            yield stage, stage.evaluation
 
 
 def file_states(found: Input) -> list[str]:

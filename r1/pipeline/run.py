@@ -13,13 +13,14 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from r1.config import config_fingerprint
+from r1.config import Config, config_fingerprint
 from r1.evaluation.report import build_report
 from r1.evaluation.run_evaluate import evaluate_model
 from r1.pipeline.inputs import check_inputs, file_states, outside_inputs
@@ -30,6 +31,17 @@ from r1.run_log import RunFolder, peak_rss_bytes, versions, write_json
 __all__ = ["Plan", "plan_recipe", "run_recipe"]
 
 _STAGE_FILE = "stage.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a stage's result depends on; and, with it, what its measurement depends on.
+
+    They are kept apart so that another way of measuring trains nothing again.
+    """
+
+    result: str
+    measurement: str
 
 
 def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
@@ -57,7 +69,7 @@ def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
 
 def run_stages(plan: Plan, folder: Path, console: Console) -> None:
     """Run what is missing or stale, in order, and keep run.json up to date."""
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[str, Fingerprint] = {}
     for number, stage in enumerate(plan.stages, start=1):
         title = f"[{number}/{len(plan.stages)}] {stage.name} ({stage.kind})"
         fingerprints[stage.name] = fingerprint = _fingerprint(stage, fingerprints)
@@ -73,53 +85,83 @@ def run_stages(plan: Plan, folder: Path, console: Console) -> None:
         write_json(folder / "run.json", _describe_run(plan))
 
 
-def run_stage(stage: Stage, fingerprint: str) -> dict[str, Any]:
-    """Run one stage and measure its model; the record of it is written last.
+def run_stage(stage: Stage, fingerprint: Fingerprint) -> dict[str, Any]:
+    """Run one stage and measure its model; returns the record of it, stage.json.
 
     What an earlier recipe left in the folder under another fingerprint is removed first.
     """
-    mark = stage.path / "fingerprint.json"
-    if mark.exists() and _read(mark).get("fingerprint") != fingerprint:
-        shutil.rmtree(stage.path)
-    write_json(mark, {"fingerprint": fingerprint})
-    started = time.monotonic()
-    STAGE_KINDS[stage.kind].run(stage.config)
-    seconds = time.monotonic() - started
-    evaluation = _read(stage.path / _STAGE_FILE).get("evaluation")
+    _remove_stale(stage, fingerprint)
+    path = stage.path / _STAGE_FILE
+    record = _read(path)
+    if record.get("fingerprint") != fingerprint.result:
+        started = time.monotonic()
+        STAGE_KINDS[stage.kind].run(stage.config)
+        record = {
+            "name": stage.name,
+            "kind": stage.kind,
+            "fingerprint": fingerprint.result,
+            "seconds": time.monotonic() - started,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "evaluation": _read(path).get("evaluation"),
+            "versions": versions(),
+        }
+        write_json(path, record)
     if stage.evaluation is not None:
-        records_path = stage.path / "evaluation" / "records.jsonl"
-        evaluation = evaluate_model(stage.evaluation, records_path).to_json()
-    finished = {
-        "name": stage.name,
-        "kind": stage.kind,
-        "fingerprint": fingerprint,
-        "seconds": seconds,
-        "peak_rss_bytes": peak_rss_bytes(),
-        "evaluation": evaluation,
-        "versions": versions(),
-    }
-    write_json(stage.path / _STAGE_FILE, finished)
-    return finished
+        records_path = stage.evaluation.output / "records.jsonl"
+        record["evaluation"] = evaluate_model(stage.evaluation, records_path).to_json()
+        record["peak_rss_bytes"] = max(record["peak_rss_bytes"], peak_rss_bytes())
+    elif STAGE_KINDS[stage.kind].makes_language_model:
+        record["evaluation"] = None
+    record["measurement"] = fingerprint.measurement
+    write_json(path, record)
+    return record
+
+
+def _remove_stale(stage: Stage, fingerprint: Fingerprint) -> None:
+    """Empty the stage's folder of another result, or else of another measurement."""
+    mark = stage.path / "fingerprint.json"
+    before = _read(mark)
+    if before and before.get("result") != fingerprint.result:
+        # The mark goes last: a kill meanwhile must not leave old files without it.
+        for entry in stage.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != mark:
+                entry.unlink()
+    elif before.get("measurement") != fingerprint.measurement and stage.evaluation is not None:
+        shutil.rmtree(stage.evaluation.output, ignore_errors=True)
+    write_json(mark, asdict(fingerprint))
 
 
 # ---------------------------------------------------------------- what has changed
 
 
-def _fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
-    """What the stage's result depends on: its settings, its files, and the stages before it."""
-    parts = [stage.kind, config_fingerprint(stage.config, exclude=("output",))]
-    parts += [fingerprints[name] for name in stage.inputs]
-    if stage.evaluation is not None:
-        parts.append(config_fingerprint(stage.evaluation, exclude=("output",)))
-    for found in outside_inputs(stage, [stage.path.parent]):
-        parts += file_states(found)
+def _fingerprint(stage: Stage, fingerprints: Mapping[str, Fingerprint]) -> Fingerprint:
+    """Settings, files, and the stages before it."""
+    inner = [stage.path.parent]
+    before = [fingerprints[name].result for name in stage.inputs]
+    result = _hash([stage.kind, *_states(stage.config, inner), *before])
+    if stage.evaluation is None:
+        return Fingerprint(result, "")
+    return Fingerprint(result, _hash([result, *_states(stage.evaluation, inner)]))
+
+
+def _states(config: Config, made: Sequence[Path]) -> list[str]:
+    states = [config_fingerprint(config, exclude=("output",))]
+    return states + [
+        state for found in outside_inputs(config, made) for state in file_states(found)
+    ]
+
+
+def _hash(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _finished(stage: Stage, fingerprint: str) -> dict[str, Any] | None:
+def _finished(stage: Stage, fingerprint: Fingerprint) -> dict[str, Any] | None:
     """The record of a finished stage, if it was made from the same settings and inputs."""
     record = _read(stage.path / _STAGE_FILE)
-    return record if record.get("fingerprint") == fingerprint else None
+    found = (record.get("fingerprint"), record.get("measurement"))
+    return record if found == (fingerprint.result, fingerprint.measurement) else None
 
 
 def _read(path: Path) -> dict[str, Any]:
