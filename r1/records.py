@@ -6,6 +6,7 @@ that changes is a new record: `replace(rollout, advantage=...)`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,7 +81,11 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.temperature >= 0, "temperature must be 0 or more"),
+            # Below, fp32 logits divided by it overflow; infinity would ignore the model.
+            (
+                self.temperature == 0 or 1e-5 <= self.temperature < math.inf,
+                "temperature must be 0 (greedy), or 1e-5 or more",
+            ),
             (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
             (self.top_k >= 0, "top_k must be 0 (off) or more"),
             (0 <= self.min_p <= 1, "min_p must be between 0 and 1"),

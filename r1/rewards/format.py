@@ -2,7 +2,7 @@
 
 Strict on purpose: what training rewards is what serving parses. An empty thought
 fails, as it would reward skipping the thinking; a reply cut at the token limit
-fails because its last tag or its summary is missing.
+fails where its last tag or all of its summary is missing.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ standard deviation (Dr. GRPO, 2503.20783), truncated importance sampling.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,7 +26,7 @@ class TaskShare(Config):
     task: TaskConfig
     weight: float = Field(default=1.0, gt=0)
     from_step: int = Field(default=0, ge=0)
-    until_step: int | None = None
+    until_step: int | None = Field(default=None, gt=0)
 
 
 class TokenLimit(Config):
@@ -132,7 +133,9 @@ class GrpoConfig(Config):
         if unweighted:
             part = unweighted[0]
             raise ValueError(f"reward_models.{part} has no weight: set reward_weights.{part}")
-        shortest = self.max_tokens_at(0)
+        self._check_tasks_cover_the_run()
+        limits = self.max_tokens
+        shortest = limits if isinstance(limits, int) else min(each.max_tokens for each in limits)
         if self.overlong == "penalty" and self.overlong_buffer_tokens > shortest:
             raise ValueError(
                 f"overlong_buffer_tokens ({self.overlong_buffer_tokens}) must be at most "
@@ -140,12 +143,28 @@ class GrpoConfig(Config):
             )
         return self
 
+    def _check_tasks_cover_the_run(self) -> None:
+        """No rollout may find every task of the mixture over, or not begun, hours into a run."""
+        every = self.steps_per_rollout
+        spans = [(share.from_step, share.until_step or self.steps) for share in self.tasks]
+        for change in (0, *(until for _, until in spans)):
+            step = -(-change // every) * every  # the first rollout from there on
+            is_active = any(start <= step < until for start, until in spans)
+            if self.tasks and step < self.steps and not is_active:
+                raise ValueError(
+                    f"no task is active at step {step}: check from_step and until_step of tasks"
+                )
+
     @field_validator("max_tokens")
     @classmethod
     def _check_limits(cls, value: int | tuple[TokenLimit, ...]) -> int | tuple[TokenLimit, ...]:
-        is_schedule = not isinstance(value, int)
-        if is_schedule and [limit.from_step for limit in value[:1]] != [0]:
+        if isinstance(value, int):
+            return value
+        starts = [limit.from_step for limit in value]
+        if starts[:1] != [0]:
             raise ValueError("a list of token limits must begin with one from_step 0")
+        if any(later <= earlier for earlier, later in pairwise(starts)):
+            raise ValueError(f"the from_step of token limits must rise, not {starts}")
         return value
 
     @property

@@ -334,6 +334,10 @@ def test_failed_graders_are_counted_and_teach_nothing(
         assert torch.equal(old, new)
 
 
+SHORTER = [{"from_step": 0, "max_tokens": 9}, {"from_step": 2, "max_tokens": 5}]
+LETTERS = {"task": {"name": "letters"}}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -344,6 +348,16 @@ def test_failed_graders_are_counted_and_teach_nothing(
         ({"reward_weights": {"preference": 1.0}}, "set reward_models.preference"),
         ({"reward_models": {"safety": "x"}}, "set reward_weights.safety"),
         ({"max_tokens": [{"from_step": 3, "max_tokens": 9}]}, "must begin with one from_step 0"),
+        (
+            {"max_tokens": [{"from_step": s, "max_tokens": 9} for s in (0, 3, 2)]},
+            r"must rise, not \[0, 3, 2\]",
+        ),
+        (
+            {"overlong": "penalty", "max_tokens": SHORTER, "overlong_buffer_tokens": 6},
+            r"max_tokens \(5\)",
+        ),
+        ({"task": None, "tasks": [{**LETTERS, "until_step": 3}]}, "no task is active at step 3"),
+        ({"task": None, "tasks": [{**LETTERS, "from_step": 1}]}, "no task is active at step 0"),
         ({"overlong": "penalty"}, r"overlong_buffer_tokens \(4096\) must be at most"),
         ({"group_size": 1}, "greater than or equal to 2"),
         ({"groupsize": 8}, "Extra inputs"),
