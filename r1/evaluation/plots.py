@@ -53,7 +53,9 @@ def _stages_figure(stages: Sequence[StageResults]) -> Figure:
     for row, stage in enumerate(stages):
         result: dict[str, Any] = dict(stage.evaluation or {})
         low, high = result.get("pass_at_1_ci95") or (result["pass_at_1"],) * 2
-        scores.plot([low, high], [row, row], color=_BLUE, linewidth=6, alpha=0.3)
+        scores.plot(
+            [low, high], [row, row], color=_BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt"
+        )
         scores.plot(result["pass_at_1"], row, "o", color=_BLUE, label="pass@1, 95% interval")
         majority = next((v for key, v in result.items() if key.startswith("cons_at_")), None)
         if majority is not None:

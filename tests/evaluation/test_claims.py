@@ -99,7 +99,7 @@ def test_expressions_that_are_refused(value: str, message: str) -> None:
 def test_a_claim_has_exactly_one_bound() -> None:
     for bounds in ({}, {"above": 0.0, "at_least": 0.0}):
         with pytest.raises(ValidationError, match="exactly one of at_least"):
-            Claim(name="c", statement="", value="r1.pass_at_1", **bounds)
+            Claim.model_validate({"name": "c", "statement": "", "value": "r1.pass_at_1", **bounds})
 
 
 def test_recipes_name_claims_or_state_their_own() -> None:

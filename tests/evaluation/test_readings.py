@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from r1.evaluation.readings import (
@@ -12,7 +12,7 @@ from r1.evaluation.readings import (
 from r1.evaluation.run_results import RunResults, StageResults, load_run
 
 
-def stage(name: str, rewards: dict[str, float | None], text: str = "7") -> StageResults:
+def stage(name: str, rewards: Mapping[str, float | None], text: str = "7") -> StageResults:
     records = [
         {"problem_id": key, "question": f"{key}?", "gold": "7", "answer": text, "reward": reward}
         for key, reward in rewards.items()
