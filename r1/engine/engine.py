@@ -133,7 +133,12 @@ class Engine:
         self._scheduler.add(self._new_group(request, is_streaming=True))
 
     def step(self) -> list[StepOutput]:
-        """Compute one batch; an output for every sample that got a token or ended."""
+        """Compute one batch; an output for every sample that got a token or ended.
+
+        An engine without requests gives an empty list.
+        """
+        if not self.has_unfinished():
+            return []
         try:
             return self._advance()[0]
         except BaseException:

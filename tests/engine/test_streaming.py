@@ -136,6 +136,16 @@ def test_requests_join_while_others_run(make_engine: MakeEngine) -> None:
         assert sample.token_ids == alone.token_ids
 
 
+def test_an_idle_engine_has_no_outputs(reciting_engine: MakeEngine) -> None:
+    engine = reciting_engine("abc")
+    assert engine.step() == []
+    engine.add_request(request("gone"))
+    assert len(engine.step()) == 1
+    engine.cancel("gone")
+    assert engine.step() == []
+    assert engine.stats().num_steps == 1
+
+
 def test_a_request_id_is_in_flight_once(reciting_engine: MakeEngine) -> None:
     engine = reciting_engine("abc")
     for _ in range(2):
