@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,8 @@ from r1.evaluation.svg_charts import format_value, line_chart
 # Control characters have no place in HTML, and surrogates none in UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
-NUM_PHASE_COLORS = 6
+# The page's style has this many colours for phases, and grey for all others.
+OTHER_COLOR = 7
 
 
 def render_html(
@@ -36,13 +38,14 @@ def render_html(
     notes: Sequence[str] = (),
 ) -> str:
     """The whole page as text; `report` is what report.json holds."""
+    colors = _phase_colors(run, report)
     page = _template().render(
         run=run,
         report=report,
         claims=claims,
         notes=notes,
         num_holding=sum(result.holds is True for result in claims),
-        stages=[_StageView.of(stage, report["stages"][stage.name]) for stage in run.stages],
+        stages=[_StageView.of(stage, report["stages"][stage.name], colors) for stage in run.stages],
         majority_names=_majority_names(report),
         longest_seconds=max(
             (stage["total_seconds"] or 0.0 for stage in report["stages"].values()), default=0.0
@@ -83,7 +86,9 @@ class _StageView:
     config: str
 
     @classmethod
-    def of(cls, stage: StageResults, result: Mapping[str, Any]) -> _StageView:
+    def of(
+        cls, stage: StageResults, result: Mapping[str, Any], colors: Mapping[str, int]
+    ) -> _StageView:
         charts = [
             _Chart(
                 curve.kind.title,
@@ -99,26 +104,41 @@ class _StageView:
             result=result,
             majority=_majority(result),
             charts=charts,
-            phases=_phases(stage, result),
+            phases=_phases(stage, result, colors),
             replies=readings_of_training(stage),
             config=_pretty(stage.config) if stage.config else "",
         )
 
 
-def _phases(stage: StageResults, result: Mapping[str, Any]) -> list[_Phase]:
-    """Shares of the stage's time; what no phase accounts for is `other`."""
+def _phase_seconds(stage: StageResults, result: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by phase of training, and of measuring the stage's model."""
     seconds = phase_seconds(stage.metrics)
-    measuring = result["total_seconds"] - result["seconds"] if result["seconds"] else 0.0
-    total = max(result["total_seconds"] or 0.0, sum(seconds.values()) + measuring)
+    if result["seconds"] is not None and result["total_seconds"] > result["seconds"]:
+        seconds["evaluation"] = result["total_seconds"] - result["seconds"]
+    return seconds
+
+
+def _phase_colors(run: RunResults, report: Mapping[str, Any]) -> dict[str, int]:
+    """One colour for each of the longest phases, the same in every stage."""
+    totals: Counter[str] = Counter()
+    for stage in run.stages:
+        totals.update(_phase_seconds(stage, report["stages"][stage.name]))
+    return {name: color for color, (name, _) in enumerate(totals.most_common(OTHER_COLOR))}
+
+
+def _phases(
+    stage: StageResults, result: Mapping[str, Any], colors: Mapping[str, int]
+) -> list[_Phase]:
+    """Shares of the stage's time; what no phase accounts for is `other`."""
+    seconds = _phase_seconds(stage, result)
+    total = max(result["total_seconds"] or 0.0, sum(seconds.values()))
     if not total:
         return []
-    kept = dict(list(seconds.items())[: NUM_PHASE_COLORS - 2])
-    if measuring:
-        kept["evaluation"] = measuring
+    kept = {name: seconds[name] for name in colors if name in seconds}
     kept["other"] = total - sum(kept.values())
     return [
-        _Phase(name, value, value / total, NUM_PHASE_COLORS - 1 if name == "other" else color)
-        for color, (name, value) in enumerate(kept.items())
+        _Phase(name, value, value / total, colors.get(name, OTHER_COLOR))
+        for name, value in kept.items()
     ]
 
 

@@ -18,6 +18,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 24
 MAX_DRAWN_POINTS = 400
 MAX_HOVER_POINTS = 60
 
+# Below it, steps between ticks would round to zero.
+_SMALLEST = 1e-300
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -74,8 +77,9 @@ def _value_ticks(curve: Curve) -> list[float]:
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten) that enclose [low, high]."""
-    if not high > low:
-        margin = abs(low) * 0.1 or 1.0
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-12 * size, _SMALLEST):  # flat, but for rounding
+        margin = 0.1 * size if size > _SMALLEST else 1.0
         low, high = low - margin, high + margin
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r1.evaluation.curves import CURVE_KINDS, Curve, curves_of, phase_seconds, smooth
@@ -38,6 +38,8 @@ def test_phases_add_up_without_the_step_itself() -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
+@example(0.0, 5e-324)
+@example(1.0, 1e-15)
 def test_ticks_enclose_the_values(low: float, extent: float) -> None:
     high = low + extent
     ticks = nice_ticks(low, high, 4)

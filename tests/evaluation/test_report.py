@@ -225,3 +225,10 @@ def test_numbers_and_memory() -> None:
     assert format_number(3.17e-7) == "3.2e-07"
     assert format_memory(2.41e9) == "2.41 GB"
     assert format_memory(8.12e8) == "812 MB"
+
+
+def test_a_phase_has_one_colour_in_all_stages(make_run: MakeRun, without_plots: None) -> None:
+    page = build_report(make_run()).html_path.read_text()
+    colors = set(re.findall(r'<i class="(c\d)"></i>(\w+) \d', page))
+    assert {name for _, name in colors} >= {"generate", "update", "grade", "evaluation", "other"}
+    assert len({name for _, name in colors}) == len(colors)
