@@ -12,7 +12,7 @@ from r1.models.llama import LlamaForCausalLM
 from r1.records import Grade, Problem, Rollout, Sample
 from r1.tasks.task import TaskConfig
 from r1.training.grpo_config import GrpoConfig
-from r1.training.optimizer import NonFiniteError, Optimizer
+from r1.training.optimizer import NonFiniteError, Optimizer, StepResult
 from r1.training.policy_update import PolicyBatch, reply_logprobs, update_policy
 
 PROBLEM = Problem("p", "?", "a")
@@ -78,6 +78,85 @@ def test_an_update_does_not_depend_on_micro_batches(tiny_policy: Path, normalize
     ]
     for _, metrics in results[1:]:
         assert metrics == pytest.approx(results[0][1], rel=1e-4, abs=1e-5)
+
+
+class RecordingOptimizer(Optimizer):
+    """Keeps the gradient, and the loss as the micro-batches' sum, of its only step."""
+
+    loss = 0.0
+    gradient = torch.empty(0)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.loss += loss.item()
+        super().backward(loss)
+
+    def step(self) -> StepResult:
+        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
+        self.gradient = torch.cat([grad.flatten() for grad in grads])
+        return super().step()
+
+
+def loss_reply_by_reply(
+    model: LlamaForCausalLM, batch: PolicyBatch, normalize_by: str
+) -> torch.Tensor:
+    """The objective as the papers write it: a forward pass for each reply, no packing."""
+    assert batch.old_logprobs is not None and batch.reference_logprobs is not None
+    kept = [i for i in range(len(batch)) if not batch.is_masked[i]]
+    num_tokens = sum(batch.sequences[i].num_targets for i in kept)
+    total = torch.zeros(())
+    for i in kept:
+        ids = torch.from_numpy(batch.sequences[i].token_ids.astype(np.int64))[None]
+        hidden = model(ids, torch.arange(ids.shape[1])[None])
+        logprobs = (model.compute_logits(hidden)[0, :-1] / 0.8).log_softmax(-1)
+        length = batch.sequences[i].num_targets
+        policy_logprobs = logprobs.gather(1, ids[0, 1:, None])[-length:, 0]
+        old, advantage = batch.old_logprobs[i], batch.advantages[i]
+        ratio = (policy_logprobs - old).exp()
+        objective = torch.minimum(ratio * advantage, ratio.clamp(0.9, 1.3) * advantage)
+        objective = objective * (old - batch.sampler_logprobs[i]).exp().clamp(max=1.1)
+        log_ratio = batch.reference_logprobs[i] - policy_logprobs
+        losses = -objective + 0.2 * (log_ratio.exp() - log_ratio - 1)
+        share = {
+            "sequence": losses.mean() / len(kept),
+            "token": losses.sum() / num_tokens,
+            "constant": losses.sum() / (16 * len(kept)),
+        }
+        total = total + share[normalize_by]
+    return total
+
+
+@pytest.mark.parametrize("mask_overlong", [False, True])
+@pytest.mark.parametrize("normalize_by", ["sequence", "token", "constant"])
+def test_loss_and_gradient_are_those_of_the_formula_for_any_packing(
+    tiny_policy: Path, normalize_by: str, mask_overlong: bool
+) -> None:
+    model = policy(tiny_policy)
+    batch = PolicyBatch.from_rollouts(make_rollouts(), mask_overlong=mask_overlong)
+    own = reply_logprobs(model, batch.sequences, config(temperature=0.8))
+    generator = torch.Generator().manual_seed(0)
+    old, reference, sampler = (
+        tuple(each + 0.2 * torch.randn(each.shape, generator=generator) for each in own)
+        for _ in range(3)
+    )
+    batch = replace(batch, old_logprobs=old, reference_logprobs=reference, sampler_logprobs=sampler)
+    expected = loss_reply_by_reply(model, batch, normalize_by)
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    expected_gradient = torch.cat([gradient.flatten() for gradient in gradients])
+    for micro_batch_tokens in (1, 24, 4096):
+        settings = config(
+            micro_batch_tokens=micro_batch_tokens,
+            normalize_by=normalize_by,
+            temperature=0.8,
+            kl_coefficient=0.2,
+            clip_low=0.1,
+            clip_high=0.3,
+            sampler_ratio_cap=1.1,
+        )
+        trained = policy(tiny_policy)
+        optimizer = RecordingOptimizer(trained, settings.optimizer, 10)
+        update_policy(trained, optimizer, batch, settings, max_tokens=16)
+        assert optimizer.loss == pytest.approx(expected.item(), abs=1e-5)
+        torch.testing.assert_close(optimizer.gradient, expected_gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_ungraded_replies_are_not_in_the_batch() -> None:
