@@ -75,12 +75,12 @@ def run_stages(plan: Plan, folder: Path, console: Console) -> None:
         fingerprints[stage.name] = fingerprint = _fingerprint(stage, fingerprints)
         finished = _finished(stage, fingerprint)
         if finished is None:
-            console.print(title, markup=False)
+            console.print(title, markup=False, soft_wrap=True)
             write_json(folder / "run.json", _describe_run(plan))
             finished = run_stage(stage, fingerprint)
         else:
             title += " unchanged, skipped"
-        console.print(f"{title}: {_headline(finished)}", markup=False)
+        console.print(f"{title}: {_headline(finished)}", markup=False, soft_wrap=True)
         # Written after every stage, so that a report of an unfinished run is complete so far.
         write_json(folder / "run.json", _describe_run(plan))
 
