@@ -28,7 +28,7 @@ _NUMBER = re.compile(
 )
 _PROSE_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
-_FORMULA_MARK = re.compile(r"\\[A-Za-z]|\^|[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]")
+_FORMULA_MARK = re.compile(r"\\|\^|[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]")
 _MIXED_NUMBER = re.compile(r"([-+]?)(\d+)\s+(\d+)/(\d+)")
 _SPACING = re.compile(r"\\[,;:! ]|~|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _EXACT_NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d*)?(?:/([-+]?)(\d+))?")

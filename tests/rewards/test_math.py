@@ -96,6 +96,7 @@ def test_without_a_mark_the_answer_is_the_last_number_or_the_whole(
         (r"\frac{1}{2}", True),
         (r"$10\text{ apples}$", True),
         ("2^10", True),
+        (r"10,\!080", True),
         ("(3, 4)", True),
         ("[0, 1)", True),
         ("42", False),
