@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -102,16 +101,6 @@ def save_model(
         generation_config = generation_config or model.generation_config
         if generation_config is not None:
             write_json(staging / GENERATION_FILE, generation_config)
-
-
-def count_parameters(folder: str | Path) -> int:
-    """Number of weights in a checkpoint folder, read from the files' headers alone."""
-    total = 0
-    for path in _weight_files(Path(folder)):
-        with _open_safetensors(path) as stored:
-            shapes = [stored.get_slice(name).get_shape() for name in stored.keys()]  # noqa: SIM118
-        total += sum(math.prod(shape) for shape in shapes)
-    return total
 
 
 def _keep_other_files(folder: Path, staging: Path) -> None:

@@ -36,6 +36,7 @@ class Decontaminator:
                 self._short.add(tuple(words))
 
     def is_contaminated(self, text: str) -> bool:
+        """Whether the text shares an n-gram with a test text, or is a short one itself."""
         words = words_of(text)
         if tuple(words) in self._short:
             return True

@@ -110,6 +110,10 @@ def load_sources(config: GrpoConfig) -> list[QuestionSource]:
 
 
 def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learner:
+    """Open the policy, its frozen reference (where there is a KL) and the reward models.
+
+    Raises ValueError for one that cannot be opened.
+    """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     reference = None
     if config.kl_coefficient:
@@ -147,6 +151,7 @@ def resume(run: RunFolder, learner: Learner, num_sources: int) -> Position:
 
 
 def save(run: RunFolder, learner: Learner, position: Position) -> None:
+    """Write what `resume` takes up: weights, moments, reference, step and data position."""
     reference = {} if learner.reference is None else dict(learner.reference.named_parameters())
     state = capture(
         learner.model,
@@ -164,6 +169,10 @@ def save(run: RunFolder, learner: Learner, position: Position) -> None:
 def train(
     run: RunFolder, learner: Learner, sources: Sequence[QuestionSource], position: Position
 ) -> None:
+    """Rollout after rollout to the last step, saving every `save_every` steps.
+
+    Raises RunError, with the batch saved, for a loss or gradient that is not finite.
+    """
     config = learner.config
     timer = StepTimer()
     with Progress(config.steps, "grpo") as progress:

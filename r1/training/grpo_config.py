@@ -169,6 +169,7 @@ class GrpoConfig(Config):
 
     @property
     def steps_per_rollout(self) -> int:
+        """Updates that one rollout is used for."""
         return self.updates_per_rollout * self.inner_epochs
 
     @property

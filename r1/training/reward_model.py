@@ -82,6 +82,7 @@ class RewardModelConfig(LoopConfig):
 
     @property
     def settings(self) -> ScoringSettings:
+        """What is kept beside the weights, with the default of `score_on` resolved."""
         by_kind: dict[str, Literal["summary", "response"]]
         by_kind = {"pairwise": "summary", "pointwise": "response"}
         return ScoringSettings(

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from r1.models.architectures import build_scorer
 from r1.models.hf_checkpoint import (
-    count_parameters,
     load_config,
     load_language_model,
     load_model,
@@ -136,10 +135,8 @@ def test_failed_save_leaves_the_old_checkpoint_whole(saved, make_model, monkeypa
     assert [item.name for item in saved.parent.iterdir()] == ["model"]
 
 
-def test_parameters_are_counted_from_headers(saved):
-    model = load_model(saved)
-    assert count_parameters(saved) == sum(p.numel() for p in model.parameters())
-    assert load_config(saved) == model.config
+def test_the_config_alone_can_be_read(saved):
+    assert load_config(saved) == load_model(saved).config
 
 
 def change_tensors(folder: Path, change: Any) -> None:
