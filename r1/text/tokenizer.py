@@ -66,7 +66,7 @@ class Tokenizer:
         file = folder / "tokenizer.json"
         if not file.is_file():
             raise ValueError(f"no tokenizer.json in {folder}: not a Hugging Face model folder")
-        backend = tokenizers.Tokenizer.from_file(str(file))
+        backend = _read_backend(file)
         config = _read_json(folder / "tokenizer_config.json")
         names = {**_read_json(folder / "special_tokens_map.json"), **config}
         eos_ids = _read_eos_ids(folder)
@@ -146,7 +146,11 @@ class Tokenizer:
         """`encode` of many texts at once, which is several times faster."""
         if isinstance(allow_special, bool):
             backend = self.backend if allow_special else self._plain_backend
-            encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            try:
+                encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            except TypeError:
+                _refuse_surrogates(texts)
+                raise
             return [encoding.ids for encoding in encodings]
         return [self.encode_spans(self.split_special(text, allow_special)) for text in texts]
 
@@ -299,8 +303,35 @@ def _alternation(tokens: frozenset[str]) -> re.Pattern[str] | None:
     return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if tokens else None
 
 
+def _read_backend(file: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises no narrower class
+        raise ValueError(f"{file}: not a readable tokenizer ({error})") from None
+
+
 def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not readable JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{file}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _refuse_surrogates(texts: Sequence[str]) -> None:
+    """Half a character, from JSON's "\\ud83d" or bytes that are not UTF-8, has no tokens."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the text holds half a character (a lone surrogate) at {error.start}; "
+                "text must be valid UTF-8"
+            ) from None
 
 
 def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:

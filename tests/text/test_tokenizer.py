@@ -161,3 +161,26 @@ def test_load_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read as GGUF"):
         (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("tokenizer.json", '{"a":', r"tokenizer\.json: not a readable tokenizer \("),
+        ("tokenizer.json", "[]", r"tokenizer\.json: not a readable tokenizer \("),
+        ("tokenizer_config.json", '{"a":', r"tokenizer_config\.json: not readable JSON \("),
+        ("special_tokens_map.json", "[1]", r"map\.json: expected a JSON object, found list"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    tiny: Tokenizer, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    tiny.save(tmp_path)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_half_a_character_is_refused(tiny: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"half a character \(a lone surrogate\) at 2"):
+        tiny.encode("ab\ud83d", allow_special=False)
