@@ -34,8 +34,20 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants"
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # for values of type Any
     )
+
+    @field_validator("output", mode="before", check_fields=False)
+    @classmethod
+    def _refuse_empty_path(cls, value: Any) -> Any:
+        # Path("") is the current directory, which nobody means by it.
+        if value == "":
+            raise ValueError("is empty; write a folder, or . for the current one")
+        return value
 
     @field_validator("*", mode="after")
     @classmethod

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -174,12 +173,24 @@ def test_paths_expand_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.output == Path("/home/someone/runs")
 
 
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_numbers_are_finite(number: str) -> None:
+    with pytest.raises(ConfigError, match=r"grpo\.learning_rate: expected a finite number, got"):
+        load_config(Recipe, None, ["model=m", f"grpo.learning_rate={number}"])
+
+
+def test_an_empty_path_is_not_the_current_directory() -> None:
+    with pytest.raises(ConfigError, match="override output=: output: is empty; write a folder"):
+        load_config(Recipe, None, ["model=m", "output="])
+    assert load_config(Recipe, None, ["model=m", "output=."]).output == Path()
+
+
 @pytest.mark.parametrize("suffix", [".toml", ".json"])
 def test_a_saved_config_loads_the_same(tmp_path: Path, suffix: str) -> None:
     config = Recipe(
         model='quoted "\\ \n 模型 \x7f \U0001f600',
         stop=("a", "\t"),
-        grpo=Policy(learning_rate=math.inf, clip=(0.1, 0.2)),
+        grpo=Policy(learning_rate=1e300, clip=(0.1, 0.2)),
         stages=[Policy(), Policy(group_size=7)],
         by_name={"odd name": Policy(), "plain": Policy()},
         options={"x.y": 1},
@@ -190,7 +201,10 @@ def test_a_saved_config_loads_the_same(tmp_path: Path, suffix: str) -> None:
     assert "# max_steps is not set" in dump_config(config)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(allow_nan=False))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_any_text_and_number_round_trips(text: str, number: float) -> None:
     config = Recipe(model=text, grpo=Policy(learning_rate=number), options={text: text})
     assert Recipe.model_validate_json(config.model_dump_json()) == config
