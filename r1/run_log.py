@@ -154,7 +154,8 @@ class RunFolder:
         """Take the folder, making it; with `config`, say at once if it holds another config.
 
         Raises RunError when another process holds the folder, when it cannot be written,
-        or when its config.json differs from `config` in more than `output`.
+        or when its config.json differs from `config` in more than `output`; a run that
+        ended before its first result (a mistake in the config) leaves the folder free.
         """
         path = Path(path)
         with explain_write_errors(path):
@@ -242,7 +243,7 @@ def _close_in_forked_children(folder: RunFolder) -> None:
 
 def _refuse_other_config(path: Path, config: Config) -> None:
     saved_path = path / "config.json"
-    if not saved_path.exists():
+    if not saved_path.exists() or _is_unused(path):
         return
     try:
         saved = _flatten(json.loads(saved_path.read_text(encoding="utf-8")))
@@ -258,6 +259,11 @@ def _refuse_other_config(path: Path, config: Config) -> None:
             f"{path}: holds a run with another config: {key} was {saved.get(key)!r}, is now "
             f"{current.get(key)!r}{others}; choose another output, or remove the folder"
         )
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether a run has left nothing here but what it writes before its first step."""
+    return {entry.name for entry in path.iterdir()} <= {".lock", "config.json", "data.json"}
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

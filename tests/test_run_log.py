@@ -238,6 +238,14 @@ def test_another_config_is_refused_and_clear_run_makes_room(tmp_path: Path) -> N
     RunFolder.open(tmp_path, config=Settings(group_size=8)).close()
 
 
+def test_a_run_that_never_began_does_not_hold_its_folder_to_its_config(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path, config=Settings()).close()
+    with RunFolder.open(tmp_path, config=Settings(group_size=8)) as folder:
+        folder.metrics.append({"step": 1})
+    with pytest.raises(RunError, match="another config: group_size was 8, is now 4"):
+        RunFolder.open(tmp_path, config=Settings())
+
+
 def test_clear_run_empties_nothing_but_run_folders(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RunError, match=r"not a run folder, so not emptied .it holds thesis\.txt"):
