@@ -12,6 +12,7 @@ from r1.models.architectures import parse_dtype
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_language_model
 from r1.models.llama import LlamaForCausalLM
+from r1.models.model_config import unknown_name_message
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 # What samples from a model: our engine, or a backend with a copy of the weights.
@@ -33,7 +34,24 @@ def open_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU when there is one."""
+    """`auto` is the GPU when there is one. Raises ValueError for a device that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    counts = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in counts:
+        choices = ("auto", *counts, "cuda:0")
+        raise ValueError(unknown_name_message("device", name, choices))
+    if not 0 <= (device.index or 0) < counts[device.type]:
+        found = counts[device.type] or "none"
+        raise ValueError(
+            f"device {name!r} is not on this machine ({device.type}: {found}); try cpu"
+        )
+    return device
