@@ -42,6 +42,11 @@ class Engine:
         self.weights_version = 0
         block_count = num_blocks(model, self.config)
         self.max_model_len = max_model_len(model, self.config, block_count)
+        weight = model.head_weight
+        # Before what keeps a list of the blocks: here a size beyond the memory is refused at once.
+        self._kv_cache = PagedKVCache(
+            model.config, block_count, self.config.block_size, weight.dtype, weight.device
+        )
         self._rows = InputBatch(
             self.config.max_num_seqs, self.max_model_len, self.config.block_size
         )
@@ -51,10 +56,6 @@ class Engine:
             self._rows,
             self.config.max_num_batched_tokens,
             self.config.enable_prefix_caching,
-        )
-        weight = model.head_weight
-        self._kv_cache = PagedKVCache(
-            model.config, block_count, self.config.block_size, weight.dtype, weight.device
         )
         self._runner = ModelRunner(model, self._kv_cache, self._rows)
         self._num_arrivals = 0

@@ -8,6 +8,7 @@ are rows of one query in decode, so keys and values are never repeated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,10 @@ class AttentionMetadata:
 
 
 class PagedKVCache:
-    """The storage: `num_blocks` blocks of `block_size` tokens in every layer."""
+    """The storage: `num_blocks` blocks of `block_size` tokens in every layer.
+
+    Raises ValueError when the memory does not hold them.
+    """
 
     def __init__(
         self,
@@ -57,9 +61,17 @@ class PagedKVCache:
         shape = (num_blocks, block_size, 2, config.num_key_value_heads, config.head_dim)
         # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
         # CPU untouched pages cost nothing until they are written.
-        self.layers = [
-            torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)
-        ]
+        try:
+            self.layers = [
+                torch.zeros(shape, dtype=dtype, device=device)
+                for _ in range(config.num_hidden_layers)
+            ]
+        except RuntimeError as error:  # torch has no narrower class for a CPU's memory
+            size = math.prod(shape) * dtype.itemsize * config.num_hidden_layers
+            raise ValueError(
+                f"a KV cache of {size / 2**30:.1f} GiB does not fit the memory of {device}; "
+                "lower engine.kv_cache_bytes or engine.num_blocks"
+            ) from error
 
     def clear(self) -> None:
         """Zero everything (after a failed step may have left NaN behind)."""

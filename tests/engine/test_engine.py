@@ -226,6 +226,7 @@ def test_impossible_requests(
     [
         ({"max_num_batched_tokens": 8}, "must be at least max_num_seqs"),
         ({"num_blocks": None, "kv_cache_bytes": 100}, "holds no block"),
+        ({"num_blocks": None, "kv_cache_bytes": 10**17}, "GiB does not fit the memory of cpu"),
         ({"max_model_len": 5000}, "does not fit a KV cache of 1024 tokens"),
         ({"max_model_len": 300}, "exceeds the model's context of 256"),
     ],
