@@ -37,7 +37,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            print(f"\n{interrupt or 'stopped'}", file=sys.stderr)
+            print(f"\n{str(interrupt) or 'stopped'}", file=sys.stderr)
             if ctx.invoked_subcommand in RESUMABLE and "r1 " not in str(interrupt):
                 print(f"to resume: {shlex.join(['r1', *sys.argv[1:]])}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None

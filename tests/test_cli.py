@@ -127,6 +127,8 @@ def test_ctrl_c_says_how_to_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("grpo", "my recipe.toml", "steps=3")
     assert result.exit_code == 130
     assert "stopped at step 2\nto resume: r1 grpo 'my recipe.toml' steps=3\n" in result.stderr
+    monkeypatch.setattr(cli, "run_verb", raises(KeyboardInterrupt()))
+    assert "\nstopped\nto resume: r1 " in invoke("grpo", "my recipe.toml", "steps=3").stderr
 
 
 def test_a_verb_gets_its_resolved_config(
