@@ -150,7 +150,8 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+    path = Path(os.path.abspath(path))  # `.` has no name of its own
+    return path.parent / f".{path.name}.old"
 
 
 def _sync(path: Path) -> None:

@@ -66,7 +66,10 @@ def open_engine(model: str, settings: ConversationSettings) -> tuple[Engine, Con
 
 def read_question() -> str:
     """The first line of standard input; ValueError when there is none."""
-    question = sys.stdin.readline().strip()
+    try:
+        question = sys.stdin.readline().strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input is not UTF-8 text (byte {error.start})") from None
     if not question:
         raise ValueError('no question: type one in a terminal, or pipe one: echo "2+2?" | r1 chat')
     return question
@@ -81,6 +84,9 @@ def converse(conversation: Conversation, console: Console, read_line: Callable[[
             return
         except KeyboardInterrupt:
             console.print(Text("\n/quit or Ctrl-D ends the conversation", style="dim"))
+            continue
+        except UnicodeDecodeError:
+            console.print(Text("error: that line is not UTF-8 text", style="red"))
             continue
         if line in ("/quit", "/exit"):
             return

@@ -113,6 +113,12 @@ def test_paths(tmp_path, monkeypatch):
             resolve_model(name)
 
 
+def test_the_current_folder_is_a_model(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model(".") == Path()
+
+
 def test_hub_id_without_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

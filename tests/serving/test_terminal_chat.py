@@ -118,3 +118,14 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
         choose_model(str(tmp_path))
     with pytest.raises(ValueError, match="no such model folder"):
         choose_model(str(tmp_path / "nowhere"))
+
+
+def test_text_that_is_not_utf8_is_told(reciting_engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    shown = talk(reciting_engine([["</think>one"]]), broken, "a")
+    assert shown.startswith("error: that line is not UTF-8 text\n")
+    assert shown.endswith("one\n")
+    pipe = io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", pipe)
+    with pytest.raises(ValueError, match=r"standard input is not UTF-8 text \(byte 3\)"):
+        terminal_chat.read_question()
