@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -12,7 +13,7 @@ from r1.models.architectures import parse_dtype
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_language_model
 from r1.models.llama import LlamaForCausalLM
-from r1.models.model_config import unknown_name_message
+from r1.models.model_config import ModelConfig, unknown_name_message
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 # What samples from a model: our engine, or a backend with a copy of the weights.
@@ -30,7 +31,18 @@ def open_model(
     path = resolve_model(name)
     chosen = None if dtype is None else parse_dtype(dtype)
     model = load_language_model(path, dtype=chosen, device=choose_device(device))
-    return model, load_tokenizer(path)
+    tokenizer = load_tokenizer(path)
+    check_vocabulary(tokenizer, model.config, path)
+    return model, tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, source: Path | str) -> None:
+    """Raises ValueError when the tokenizer makes ids that the model has no embedding for."""
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{source}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
+            f"{config.vocab_size} embeddings"
+        )
 
 
 def choose_device(name: str) -> torch.device:

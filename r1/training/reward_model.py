@@ -21,7 +21,7 @@ from torch import Tensor
 from r1.atomic_files import atomic_folder
 from r1.config import Config, save_config
 from r1.config import load_config as load_settings
-from r1.engine.open_model import choose_device
+from r1.engine.open_model import check_vocabulary, choose_device
 from r1.models.architectures import DTYPES, build_scorer
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_model, save_model
@@ -39,7 +39,6 @@ from r1.training.loop import (
 )
 from r1.training.losses import pointwise_loss, preference_loss
 from r1.training.packing import PackedRow, TokenSequence, lay_out, pack_whole, plan_packs
-from r1.training.sft import check_vocabulary
 from r1.training.sft_data import (
     data_summary,
     encode_prompt,

@@ -10,15 +10,14 @@ from typing import Any, Literal
 import torch
 
 from r1.atomic_files import atomic_folder
-from r1.engine.open_model import choose_device
+from r1.engine.open_model import check_vocabulary, choose_device
 from r1.models.architectures import DTYPES, build_model
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_config, load_language_model, save_model
 from r1.models.llama import LlamaForCausalLM
-from r1.models.model_config import ModelConfig
 from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle
-from r1.text.tokenizer import Tokenizer, load_tokenizer
+from r1.text.tokenizer import load_tokenizer
 from r1.training.logprobs import token_logprobs
 from r1.training.loop import (
     EncodedRow,
@@ -120,12 +119,3 @@ def _start_model(config: SftConfig, source: Path) -> LlamaForCausalLM:
     if not isinstance(model, LlamaForCausalLM):
         raise ValueError(f"{source}: a reward model's config, where a language model is needed")
     return model
-
-
-def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, source: Path) -> None:
-    """Raises ValueError when the tokenizer makes ids that the model has no embedding for."""
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{source}: the tokenizer has {tokenizer.vocab_size} ids, the model only "
-            f"{config.vocab_size} embeddings"
-        )

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
-from r1.engine.open_model import choose_device
+from r1.engine.open_model import choose_device, open_model
+from r1.models.catalogue import resolve_model
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -24,3 +29,18 @@ def test_the_cpu_is_always_there() -> None:
 def test_a_device_that_is_not_there_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         choose_device(name)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(resolve_model("tiny-student"), folder)
+    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    first = 1 + max(token["id"] for token in spec["added_tokens"])
+    first = max(first, len(spec["model"]["vocab"]))
+    like = spec["added_tokens"][-1]
+    spec["added_tokens"] += [
+        {**like, "id": first + i, "content": f"<more_{i}>"} for i in range(1000)
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ ids, the model only \d+"):
+        open_model(str(folder), device="cpu")
