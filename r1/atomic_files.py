@@ -116,6 +116,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             os.chmod(temporary, 0o777 & ~_current_umask())
             yield temporary
             for file in temporary.rglob("*"):
+                if file.is_file():  # safetensors makes files that only their owner reads
+                    os.chmod(file, 0o666 & ~_current_umask())
                 _sync(file)
             _sync(temporary)
             if path.exists():

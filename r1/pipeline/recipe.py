@@ -114,7 +114,7 @@ def _resolve(name: str, recipe: Recipe, path: Path, earlier: Mapping[str, Stage]
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"{source}: a stage is named in letters, digits, _ and -")
     table = recipe.stages[name]
-    kind = _kind(table, source)
+    kind = _kind(table, source, recipe)
     settings, measurement = _settings(table, kind, recipe)
     settings, measurement = _replace_references([settings, measurement], recipe.inputs)
     references = tuple(dict.fromkeys(_references([settings, measurement])))
@@ -135,8 +135,14 @@ def _resolve(name: str, recipe: Recipe, path: Path, earlier: Mapping[str, Stage]
     return Stage(name, table["verb"], config, references, evaluation)
 
 
-def _kind(table: Mapping[str, Any], source: str) -> StageKind:
-    verb = str(table.get("verb", ""))
+def _kind(table: Mapping[str, Any], source: str, recipe: Recipe) -> StageKind:
+    if "verb" not in table:
+        # An override of a misspelt stage makes a new table.
+        name = source.rpartition(".")[2]
+        near = nearest_name(name, [key for key, other in recipe.stages.items() if "verb" in other])
+        hint = f"did you mean stages.{near}?" if near else f"choose from {', '.join(STAGE_KINDS)}"
+        raise ConfigError(f"{source}: the stage has no verb; {hint}")
+    verb = str(table["verb"])
     if verb not in STAGE_KINDS:
         near = nearest_name(verb, STAGE_KINDS)
         hint = f"did you mean {near!r}? " if near else ""

@@ -11,6 +11,7 @@ from functools import cache
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.format import FormatStyle, format_reward
+from r1.rewards.language import language_reward
 from r1.rewards.math import MathVerifier, extract_answer, is_formula, parse_number
 from r1.rewards.repetition import repetition_rate
 from r1.tasks.task import Split
@@ -43,21 +44,26 @@ def grade_reply(
 
     Parts: `format` 1.0 or 0.0 by the style, or, where that is None, by the one of R1's
     two forms that the reply took (a summary after the thought, or `<answer>` tags);
-    `language` the share of the thought's words that are in the problem's language (of
-    the whole reply's where there is no thought); `repetition` from 0 to 1. A thought
+    `language` the share of the thought's words that are in the problem's language (0 for
+    an empty one; of the whole reply's where there is no thought); `repetition` from 0 to 1. A thought
     that never closes holds no answer: reward 0.
     """
     reasoning = split_reasoning(completion.text)
-    thought = reasoning.thought if reasoning.thought is not None else completion.text
     parts = {
         "format": _format(completion.text, format_style, reasoning),
-        "language": language_consistency(thought, problem.language),
+        "language": _language(completion.text, problem.language, reasoning),
         "repetition": repetition_rate(completion.text),
     }
     if not reasoning.is_closed:
         return Grade(0.0, parts, None, "the thought never closes, so there is no answer")
     reward, answer, reason = score(reasoning)
     return Grade(reward, parts, answer, reason)
+
+
+def _language(text: str, language: str, reasoning: Reasoning) -> float:
+    if reasoning.thought is None:
+        return language_consistency(text, language)
+    return language_reward(reasoning.thought, language, language_consistency)
 
 
 def _format(text: str, style: FormatStyle | None, reasoning: Reasoning) -> float:
