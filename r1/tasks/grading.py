@@ -45,8 +45,8 @@ def grade_reply(
     Parts: `format` 1.0 or 0.0 by the style, or, where that is None, by the one of R1's
     two forms that the reply took (a summary after the thought, or `<answer>` tags);
     `language` the share of the thought's words that are in the problem's language (0 for
-    an empty one; of the whole reply's where there is no thought); `repetition` from 0 to 1. A thought
-    that never closes holds no answer: reward 0.
+    an empty thought; of the whole reply's where there is none); `repetition` from 0 to 1.
+    A thought that never closes holds no answer: reward 0.
     """
     reasoning = split_reasoning(completion.text)
     parts = {
