@@ -30,6 +30,7 @@ from r1.training.checkpoint import (
 from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
 from r1.training.optimizer import NonFiniteError, Optimizer
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
+from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
 from r1.training.reward_model import load_reward_model
 from r1.training.rollout_metrics import rollout_metrics, sample_rows
 from r1.training.rollouts import Group, QuestionSource, RolloutSettings, Scorer
@@ -54,6 +55,7 @@ def run_grpo(config: GrpoConfig, *, make_generator: GeneratorFactory = Engine) -
             return run.checkpoint_path
         sources = load_sources(config)
         learner = build_learner(config, make_generator)
+        check_prompts(learner, sources)
         position = resume(run, learner, len(sources))
         try:
             train(run, learner, sources, position)
@@ -133,6 +135,18 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
             for part, path in config.reward_models.items()
         },
     )
+
+
+def check_prompts(learner: Learner, sources: Sequence[QuestionSource]) -> None:
+    """Raises TaskError for questions that can never be asked, rather than at their step."""
+    for source in sources:
+        check_prompts_fit(
+            learner.tokenizer,
+            source.task,
+            source.problems,
+            style=learner.config.prompt_style,
+            max_tokens=max_prompt_tokens(learner.generator, learner.model),
+        )
 
 
 def resume(run: RunFolder, learner: Learner, num_sources: int) -> Position:

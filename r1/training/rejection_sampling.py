@@ -27,6 +27,7 @@ from r1.tasks.task import Task, TaskConfig, build_task, grade_all, preflight
 from r1.text.prompts import PromptStyle, build_prompt, completion_of
 from r1.text.tokenizer import Tokenizer
 from r1.training.decontamination import NGRAM_WORDS, Decontaminator
+from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
 from r1.training.rewriting import SUMMARIES, Rewrite, rewrite_by_model, rewrite_by_rule
 from r1.training.sample_filters import FilterConfig, GradedReply, filter_replies
 
@@ -159,7 +160,10 @@ def sample_missing(
     missing = [problem for problem in problems if problem.id not in done]
     if not missing:
         return None
-    tokenizer, generator = _open_generator(config.model, config, make_generator)
+    model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
+    generator = make_generator(model, tokenizer, config.engine)
+    max_tokens = max_prompt_tokens(generator, model)
+    check_prompts_fit(tokenizer, task, missing, style=config.prompt_style, max_tokens=max_tokens)
     sample_problems(generator, tokenizer, task, missing, config, records)
     return tokenizer, generator
 
