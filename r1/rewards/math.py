@@ -113,7 +113,7 @@ def parse_number(text: str) -> Fraction | None:
 class MathVerifier:
     """Compares answers; a thread pool of `num_workers` threads keeps all workers busy.
 
-    `timeout_seconds` is the hard limit of one comparison. A worker that hangs is
+    `timeout_seconds` is the hard limit of one comparison in CPU time. A worker that hangs is
     killed, one that dies is replaced, and neither is a verdict. Workers start at the
     first answer that is not a plain number. Close it, or leave that to the exit.
     """

@@ -2,7 +2,8 @@
 
 Requests and replies are JSON lines, so nothing is pickled and a worker is any
 command. A worker is started when it is first needed, by subprocess and not by fork,
-which is safe beside threads and CUDA.
+which is safe beside threads and CUDA. The limit of a request is CPU time, which the
+worker measures, so that a busy machine turns no verdict into a failure.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _STARTUP_SECONDS = 120.0
+# Wall-clock time for a request, in limits: for a worker that waits, or a machine that crawls.
+_WALL_CLOCK_FACTOR = 10.0
 
 
 class WorkerFailure(Exception):
@@ -30,8 +34,9 @@ class WorkerPool:
     """Up to `num_workers` processes of `command`, each asked by one thread at a time.
 
     The command writes a first JSON line when it is ready, and then one for each JSON
-    line it reads. Thread-safe: as many threads as there are workers run at once, the
-    others wait. `close`, or the end of this process, kills the workers.
+    line it reads, working within `cpu_time_limit(timeout_seconds)`; ten times as long
+    on the clock it is killed. Thread-safe: as many threads as there are workers run at once,
+    the others wait. `close`, or the end of this process, kills the workers.
     """
 
     def __init__(self, command: Sequence[str], *, num_workers: int, timeout_seconds: float) -> None:
@@ -72,7 +77,14 @@ class _Worker:
 
     def ask(self, request: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
         process = self._running_process()
-        return self._exchange(process, json.dumps(request) + "\n", timeout_seconds)
+        line = json.dumps(request) + "\n"
+        try:
+            return self._exchange(process, line, timeout_seconds * _WALL_CLOCK_FACTOR)
+        except WorkerFailure:
+            if process.returncode == -signal.SIGPROF:
+                message = f"timeout after {timeout_seconds:g} s of CPU time"
+                raise WorkerFailure(message) from None
+            raise
 
     def kill(self) -> None:
         process, self._process = self._process, None
@@ -129,6 +141,20 @@ class _Worker:
         if is_late.is_set():
             raise WorkerFailure(f"timeout after {timeout_seconds:g} s")
         raise WorkerFailure(f"the worker died (exit status {process.returncode})")
+
+
+@contextlib.contextmanager
+def cpu_time_limit(seconds: float) -> Iterator[None]:
+    """For a worker: end this process when the block takes more CPU time than `seconds`.
+
+    The kernel ends it (SIGPROF, setitimer(2)), so also in C code that never returns.
+    """
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _kill_all(workers: Sequence[_Worker]) -> None:

@@ -2,14 +2,12 @@
 
 It answers JSON lines on its standard input with JSON lines on its standard output.
 sympy can hang in C code or eat the memory on an expression of ten characters, so
-this process is one that may die: it bounds its own memory, and should its parent be
-gone when a job overruns, it ends itself.
+this process is one that may die: it bounds its own memory, and the CPU time of a job.
 """
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
 import os
 import signal
@@ -17,12 +15,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from r1.rewards.verifier_pool import cpu_time_limit
+
 _MEMORY_LIMIT_BYTES = 2 << 30
-_OWN_LIMIT_FACTOR = 2.0
 
 
 def main() -> None:
-    """Serve until the standard input ends; the argument is the limit of a job in seconds."""
+    """Serve until the standard input ends; the argument limits the CPU seconds of a job."""
     timeout_seconds = float(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     _limit_memory()
@@ -31,14 +30,10 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     answer({"op": "verify", "gold": "x^2", "answer": "$x^2$"})  # import and warm the parser
     _send(replies, {"ready": True})
-    with open(os.devnull, "w") as devnull:
-        for line in sys.stdin:
-            # A watchdog in C: it fires also while sympy holds the interpreter.
-            faulthandler.dump_traceback_later(
-                timeout_seconds * _OWN_LIMIT_FACTOR, exit=True, file=devnull
-            )
-            _send(replies, _answer_safely(json.loads(line)))
-            faulthandler.cancel_dump_traceback_later()
+    for line in sys.stdin:
+        with cpu_time_limit(timeout_seconds):
+            reply = _answer_safely(json.loads(line))
+        _send(replies, reply)
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import faulthandler
 import json
 import os
 import signal
@@ -19,10 +18,9 @@ from typing import Any
 
 from reasoning_gym.dataset import ProceduralDataset
 
-from r1.rewards.verifier_pool import WorkerPool, python_module_command
+from r1.rewards.verifier_pool import WorkerPool, cpu_time_limit, python_module_command
 
 _MEMORY_LIMIT_BYTES = 2 << 30
-_OWN_LIMIT_FACTOR = 2.0
 
 
 @cache
@@ -46,7 +44,7 @@ def scorer_request(
 
 
 def main() -> None:
-    """Serve until the standard input ends; the argument is the limit of a job in seconds."""
+    """Serve until the standard input ends; the argument limits the CPU seconds of a job."""
     timeout_seconds = float(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
@@ -57,13 +55,10 @@ def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     print(json.dumps({"ready": True}), file=replies, flush=True)
-    with open(os.devnull, "w") as devnull:
-        for line in sys.stdin:
-            # A watchdog in C, for the case that the parent is gone.
-            limit = timeout_seconds * _OWN_LIMIT_FACTOR
-            faulthandler.dump_traceback_later(limit, exit=True, file=devnull)
-            print(json.dumps(_reply(json.loads(line))), file=replies, flush=True)
-            faulthandler.cancel_dump_traceback_later()
+    for line in sys.stdin:
+        with cpu_time_limit(timeout_seconds):
+            reply = _reply(json.loads(line))
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 def _reply(request: Mapping[str, Any]) -> dict[str, Any]:

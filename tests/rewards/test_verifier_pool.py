@@ -13,6 +13,7 @@ from r1.rewards.verifier_pool import WorkerFailure, WorkerPool
 
 SCRIPT = """
 import json, os, sys, time
+from r1.rewards.verifier_pool import cpu_time_limit
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)
@@ -22,6 +23,12 @@ for line in sys.stdin:
         os._exit(7)
     if request["do"] == "sleep":
         time.sleep(0.3)
+    if request["do"] == "work":
+        with cpu_time_limit(0.2):
+            10 ** 10 ** 10  # in C code, with the interpreter's lock
+    if request["do"] == "rest":
+        with cpu_time_limit(0.2):
+            time.sleep(0.4)
     print(json.dumps({"pid": os.getpid(), "text": request.get("text")}), flush=True)
 """
 
@@ -52,10 +59,20 @@ def test_a_crash_is_a_failure_and_the_worker_is_replaced(pool: WorkerPool) -> No
     assert pool.ask({"do": "echo"})["pid"] != before
 
 
-def test_a_hang_is_killed_at_the_limit() -> None:
-    pool = WorkerPool([sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.5)
-    with pytest.raises(WorkerFailure, match=r"timeout after 0\.5 s"):
+def test_a_wait_is_killed_at_ten_times_the_limit() -> None:
+    pool = WorkerPool([sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.05)
+    with pytest.raises(WorkerFailure, match=r"timeout after 0\.5 s$"):
         pool.ask({"do": "hang"})
+    pool.close()
+
+
+def test_the_limit_is_cpu_time_and_ends_c_code() -> None:
+    pool = WorkerPool([sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.2)
+    first = pool.ask({"do": "rest"})["pid"]
+    assert pool.ask({"do": "rest"})["pid"] == first
+    with pytest.raises(WorkerFailure, match=r"timeout after 0\.2 s of CPU time"):
+        pool.ask({"do": "work"})
+    assert pool.ask({"do": "echo"})["pid"] != first
     pool.close()
 
 

@@ -213,7 +213,7 @@ def test_a_scorer_that_takes_too_long_is_killed_and_no_score() -> None:
     problem = only_problem(task)
     grade = task.grade(problem, reply(problem.answer))
     assert grade.reward is None
-    assert grade.reason == "the scorer of countdown failed: timeout after 1e-05 s"
+    assert grade.reason.startswith("the scorer of countdown failed: timeout after ")
 
 
 def test_options_reach_a_scorer_in_another_process() -> None:
