@@ -30,6 +30,10 @@ _PROSE_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
 _FORMULA_MARK = re.compile(r"\\|\^|[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]")
 _MIXED_NUMBER = re.compile(r"([-+]?)(\d+)\s+(\d+)/(\d+)")
+# A gap is no part of a number, except before a group of three digits ("12 345").
+_GAP = re.compile(r"(?<=\d)(?:\s|\\[,;: ]|~)+(?=\d)")
+_THOUSANDS = re.compile(r"(?<![\w.,])(?<!\d )[-+]?[1-9]\d{0,2}(?: \d{3})+(?![\d/]| \d)")
+_SPACED_NUMBERS = re.compile(r"[-+]?[\d.]+(?: [-+]?[\d.]+)+")
 _SPACING = re.compile(r"\\[,;:! ]|~|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _EXACT_NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d*)?(?:/([-+]?)(\d+))?")
 _LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac(?:\{(-?\d+)\}\{(-?\d+)\}|(\d)(\d))")
@@ -161,6 +165,9 @@ class MathVerifier:
             return False
         if _TEXT_GOLD.fullmatch(tidy):
             return True
+        braces = re.findall(r"(?<!\\)[{}]", tidy)
+        if braces.count("{") != braces.count("}"):
+            return False
         try:
             return bool(self._pool.ask({"op": "read", "gold": tidy}).get("is_readable"))
         except WorkerFailure:
@@ -185,6 +192,12 @@ def _quick_verdict(gold: str, answer: str | None) -> Verdict | None:
     if gold_number is not None and number is not None:
         is_equal = gold_number == number
         return Verdict(is_equal, "equal numbers" if is_equal else "different numbers")
+    # The parser of the worker would join the digits of "2 3".
+    if any(_SPACED_NUMBERS.fullmatch(_tidy(text)) for text in (gold, answer)) and all(
+        parse_number(text) is not None or _SPACED_NUMBERS.fullmatch(_tidy(text))
+        for text in (gold, answer)
+    ):
+        return Verdict(False, "different numbers")
     if gold_number is not None and not re.search(r"[\d\\]", answer):
         return Verdict(False, "the answer holds no number")
     # As algebra "east" is a product of letters, equal to "seat".
@@ -201,6 +214,8 @@ def _tidy(text: str) -> str:
     for opening, closing in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         if len(text) > len(opening) and text.startswith(opening) and text.endswith(closing):
             text = text[len(opening) : -len(closing)].strip()
+    text = _GAP.sub(" ", text)
+    text = _THOUSANDS.sub(lambda match: match[0].replace(" ", ""), text)
     text = _SPACING.sub("", text).strip().rstrip("。")
     text = text[:-1] if text.endswith(".") else text
     if match := _TEXT_COMMAND.fullmatch(text):
@@ -214,7 +229,8 @@ def _as_text(text: str) -> str:
     """A form in which equal texts are equal: no spaces, case or brackets around one letter."""
     # Without its space the mixed number "1 1/2" would be the fraction 11/2.
     text = _MIXED_NUMBER.sub(r"\1\2+\3/\4", _tidy(text))
-    text = "".join(text.split()).casefold()
+    # Numbers beside each other stay apart.
+    text = "".join(_GAP.sub("_", text).split()).casefold()
     match = re.fullmatch(r"\(([a-z])\)", text)
     return match[1] if match else text
 

@@ -155,6 +155,22 @@ def test_parse_number(text: str, expected: Fraction | None) -> None:
         ("5", "five", False, "the answer holds no number"),
         ("11/2", "1 1/2", False, "different numbers"),
         ("1.5", "1 1/2", True, "equal numbers"),
+        ("23", "2 3", False, "different numbers"),
+        ("2 3", "23", False, "different numbers"),
+        ("2 34", "23 4", False, "different numbers"),
+        ("23", r"2\,3", False, "different numbers"),
+        ("23", r"$2\ 3$", False, "different numbers"),
+        ("1234", "1 23 4", False, "different numbers"),
+        ("2 3", r"2\; 3", True, "same text"),
+        ("1000", "1 000", True, "same text"),
+        ("1000.0", "-1 000", False, "different numbers"),
+        ("12345678.0", "12 345 678", True, "equal numbers"),
+        ("12 345.5", "12345.50", True, "equal numbers"),
+        ("0 123", "123", False, "different numbers"),
+        (r"10\,080", "10080", True, "same text"),
+        (r"10,\!080", "10080", True, "equal numbers"),
+        ("x = 10\\,000", "x=10000", True, "same text"),
+        ("1/10\\,000", "0.0001", True, "equal numbers"),
         ("(C)", "c", True, "same text"),
         (r"\text{Evelyn}", "evelyn", True, "same text"),
         ("east", "seat", False, "different text"),
@@ -204,7 +220,13 @@ def test_readable_golds(verifier: MathVerifier) -> None:
         r"\left(3, \frac{\pi}{2}\right)",
     ):
         assert verifier.is_readable(gold), gold
-    for gold in ("", "  ", "see the figure on the last page of the long solution", "$"):
+    for gold in (
+        "",
+        "  ",
+        "see the figure on the last page of the long solution",
+        "$",
+        "it depends on the \\frac{",
+    ):
         assert not verifier.is_readable(gold), gold
 
 
