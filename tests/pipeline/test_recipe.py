@@ -154,7 +154,7 @@ def test_stages_that_are_not_enabled_are_left_out(write_recipe: WriteRecipe) -> 
     ("overrides", "message"),
     [
         (["stages.first.verb=sfd"], r"stages\.first: verb is 'sfd'; did you mean 'sft'\? known: "),
-        (["stages.third.model=tiny"], r"stages\.third: verb is ''; known: sft, grpo, "),
+        (["stages.third.model=tiny"], r"stages\.third: the stage has no verb; choose from sft, "),
         (
             ["stages.first.learning_rat=1"],
             r"stages\.first: learning_rat: unknown key; did you mean learning_rate\?",

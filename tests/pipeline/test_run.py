@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,8 +51,12 @@ def result(run: Path, name: str) -> str:
 
 
 def test_stages_run_in_order_and_leave_a_record(
-    write_recipe: WriteRecipe, notes: Any, no_report: list[Path]
+    write_recipe: WriteRecipe,
+    notes: Any,
+    no_report: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["r1", "run", "a recipe.toml"])
     run = run_recipe(write_recipe(f'seed = 3\nfinal = "c"\n{CHAIN}'))
     assert notes.ran == ["a", "b", "c", "alone"]
     assert result(run, "c") == "C+B+A"
@@ -65,7 +70,7 @@ def test_stages_run_in_order_and_leave_a_record(
     assert described["stages"] == ["a", "b", "c", "alone"]
     assert (described["name"], described["seed"], described["final"]) == ("test", 3, "c")
     assert described["recipe"]["stages"]["a"] == {"verb": "note", "text": "A"}
-    assert described["command"].startswith("r1 ")
+    assert described["command"] == "r1 run 'a recipe.toml'"
     assert read(run / "stages" / "a" / "config.json")["seed"] == 3
 
 
@@ -160,7 +165,7 @@ def test_ctrl_c_says_how_to_go_on(write_recipe: WriteRecipe, notes: Any) -> None
         raise KeyboardInterrupt
 
     notes.before_writing = interrupt
-    with pytest.raises(KeyboardInterrupt, match="stopped; go on with the same command: r1 "):
+    with pytest.raises(KeyboardInterrupt, match="stopped; go on with the same command: r1"):
         run_recipe(write_recipe(CHAIN))
 
 

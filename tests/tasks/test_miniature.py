@@ -121,7 +121,7 @@ def test_talk_has_no_score_of_its_own():
         ),
         (
             TaskConfig(
-                name="miniature/sums", options={"min_terms": 2, "max_terms": 2}, num_test=500
+                name="miniature/sums", options={"min_terms": 2, "max_terms": 2}, num_train=500
             ),
             "fewer than 500 different sums",
         ),
