@@ -27,7 +27,9 @@ def config_for(output: Path, **settings) -> LoopConfig:
 
 
 def rows_of(count: int) -> tuple[EncodedRow, ...]:
-    return tuple(EncodedRow((TokenSequence.of([1], [i + 1]),), label=float(i)) for i in range(count))
+    return tuple(
+        EncodedRow((TokenSequence.of([1], [i + 1]),), label=float(i)) for i in range(count)
+    )
 
 
 def line_losses(
