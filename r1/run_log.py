@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +41,6 @@ __all__ = [
     "RunFolder",
     "StepTimer",
     "atomic_folder",
-    "clear_run",
     "explain_write_errors",
     "peak_rss_bytes",
     "recover_folder",
@@ -191,21 +189,6 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def clear_run(path: Path) -> None:
-    """Empty a run folder, so that a run with another config can start in it."""
-    with RunFolder.open(path) as folder:
-        if any(path.iterdir()) and not (path / "config.json").exists():
-            known = {".lock"} | {file.name for file in (folder.metrics.path, folder.samples.path)}
-            others = sorted(p.name for p in path.iterdir() if p.name not in known)
-            if others:
-                raise RunError(f"{path}: not a run folder, so not emptied (it holds {others[0]})")
-        for entry in path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != ".lock":
-                entry.unlink()
 
 
 def _take_lock(path: Path) -> int:

@@ -22,7 +22,6 @@ from r1.run_log import (
     RunFolder,
     StepTimer,
     atomic_folder,
-    clear_run,
     explain_write_errors,
     peak_rss_bytes,
     versions,
@@ -207,10 +206,11 @@ def test_a_killed_run_lets_its_folder_go_and_keeps_its_rows(tmp_path: Path) -> N
             folder.metrics.append({"step": step})
         worker = os.fork()
         if worker == 0:
+            # Said by the worker: on a busy machine it may not have run yet when its parent has.
+            print(os.getpid(), flush=True)
             os.close(1); os.close(2)
             time.sleep(20)
             os._exit(0)
-        print(worker, flush=True)
         time.sleep(20)
     """)
     run = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
@@ -226,16 +226,14 @@ def test_a_killed_run_lets_its_folder_go_and_keeps_its_rows(tmp_path: Path) -> N
     os.kill(worker, signal.SIGKILL)
 
 
-def test_another_config_is_refused_and_clear_run_makes_room(tmp_path: Path) -> None:
+def test_another_config_is_refused(tmp_path: Path) -> None:
     with RunFolder.open(tmp_path, config=Settings()) as folder:
         folder.metrics.append({"step": 0})
         with atomic_folder(folder.state_path) as state:
             (state / "a").write_text("x")
     with pytest.raises(RunError, match=r"another config: group_size was 4, is now 8; choose"):
         RunFolder.open(tmp_path, config=Settings(group_size=8))
-    clear_run(tmp_path)
-    assert names_in(tmp_path) == {".lock"}
-    RunFolder.open(tmp_path, config=Settings(group_size=8)).close()
+    RunFolder.open(tmp_path, config=Settings()).close()
 
 
 def test_a_run_that_never_began_does_not_hold_its_folder_to_its_config(tmp_path: Path) -> None:
@@ -244,13 +242,6 @@ def test_a_run_that_never_began_does_not_hold_its_folder_to_its_config(tmp_path:
         folder.metrics.append({"step": 1})
     with pytest.raises(RunError, match="another config: group_size was 8, is now 4"):
         RunFolder.open(tmp_path, config=Settings())
-
-
-def test_clear_run_empties_nothing_but_run_folders(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(RunError, match=r"not a run folder, so not emptied .it holds thesis\.txt"):
-        clear_run(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_an_unwritable_folder_is_said_at_once(
