@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "cancelled"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,21 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: who speaks, and what."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt to be answered `num_samples` times.
 
     The random stream of sample i is keyed by (seed, id, first_sample_index + i)
     and by nothing else: not by its place in a batch, nor by what runs beside it.
+    `messages` is the same prompt as a conversation, for servers that apply a chat
+    template themselves and take no token ids.
     """
 
     id: str
@@ -115,6 +126,7 @@ class GenerationRequest:
     num_samples: int = 1
     seed: int = 0
     first_sample_index: int = 0
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,8 @@ class Sample:
     `sampler_logprobs[t]` is the log-prob of token t under the distribution that
     it was really drawn from (temperature, top-k, top-p, min-p applied; 0.0 for
     greedy). `raw_logprobs[t]` is its log-prob under the model's own softmax at
-    temperature 1. `weights_version` names the weights that sampled it.
+    temperature 1. `weights_version` names the weights that sampled it. A server that
+    gives text only reports `reported_tokens`, and the token fields are empty.
     """
 
     request_id: str
@@ -137,6 +150,12 @@ class Sample:
     raw_logprobs: tuple[float, ...]
     finish_reason: FinishReason
     weights_version: int = 0
+    reported_tokens: int | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the reply, by count or as the server reported them."""
+        return len(self.token_ids) if self.reported_tokens is None else self.reported_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from r1.engine.engine import StepOutput
-from r1.records import GenerationRequest, Sample, SamplingParams
-from r1.text.chat_template import Message, Prompt, encode_chat
+from r1.records import GenerationRequest, Message, Sample, SamplingParams
+from r1.text.chat_template import Prompt, encode_chat
 from r1.text.prompts import PromptStyle, build_prompt
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, Piece, ReasoningParser
 from r1.text.tokenizer import Tokenizer

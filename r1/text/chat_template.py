@@ -13,16 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from r1.records import Message, Role
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
 from r1.text.tokenizer import Tokenizer
-
-Role = Literal["system", "user", "assistant", "tool"]
 
 FORCED_THINK = "<think>\n"
 
@@ -41,14 +40,6 @@ R1_CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat."""
-
-    role: Role
-    content: str
 
 
 @dataclass(frozen=True, slots=True)

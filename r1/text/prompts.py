@@ -8,15 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from r1.records import Completion, Sample
-from r1.text.chat_template import (
-    Message,
-    Prompt,
-    choose_mark,
-    encode_chat,
-    encode_marked,
-    mark_untrusted,
-)
+from r1.records import Completion, Message, Sample
+from r1.text.chat_template import Prompt, choose_mark, encode_chat, encode_marked, mark_untrusted
 from r1.text.reasoning import REASONING_TAGS
 from r1.text.tokenizer import Tokenizer
 
@@ -82,7 +75,7 @@ def completion_of(prompt: Prompt, sample: Sample) -> Completion:
     return Completion(
         text=prompt.forced_opening + sample.text,
         finish_reason=sample.finish_reason,
-        num_tokens=len(sample.token_ids),
+        num_tokens=sample.num_tokens,
     )
 
 

@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from r1.records import Message
 from r1.tasks.row_files import Row, read_rows
-from r1.text.chat_template import Message, Prompt, encode_chat, parse_messages
+from r1.text.chat_template import Prompt, encode_chat, parse_messages
 from r1.text.prompts import PromptStyle, build_prompt, encode_completion
 from r1.text.reasoning import THINK_OPEN
 from r1.text.tokenizer import Tokenizer

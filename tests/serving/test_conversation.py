@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from r1.records import SamplingParams
+from r1.records import Message, SamplingParams
 from r1.serving.conversation import Conversation, ConversationSettings, is_r1_like
-from r1.text.chat_template import Message
 from r1.text.tokenizer import Tokenizer
 
 

@@ -8,7 +8,8 @@ import gguf
 import pytest
 
 from r1.models.catalogue import smollm2_path
-from r1.text.chat_template import Message, encode_chat
+from r1.records import Message
+from r1.text.chat_template import encode_chat
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 TOKENS = ["<|end|>", "<|start|>", "<tool>", "[PAD]", "1", "2", "a", "b", "Ġ", "ab", "Ġab", "12"]

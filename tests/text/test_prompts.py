@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1.records import Sample
-from r1.text.chat_template import (
-    R1_CHAT_TEMPLATE,
-    Message,
-    encode_chat,
-    parse_messages,
-    render_chat,
-)
+from r1.records import Message, Sample
+from r1.text.chat_template import R1_CHAT_TEMPLATE, encode_chat, parse_messages, render_chat
 from r1.text.prompts import build_prompt, completion_of, encode_completion, encode_r1_zero
 from r1.text.special_tokens import SpecialTokens
 from r1.text.tokenizer import Tokenizer
