@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from r1.cli import app
+from r1.cli.app import app
 from r1.serving import terminal_chat
 from r1.serving.chosen_model import choose_model
 from r1.serving.conversation import Conversation, ConversationSettings

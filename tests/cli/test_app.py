@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from r1 import cli
-from r1.cli import app
+from r1.cli import settings, training
+from r1.cli.app import app
 from r1.run_log import RunError
 
 VERBS = ("run", "sft", "grpo", "reward", "sample", "evaluate")
@@ -60,7 +60,7 @@ def test_help_lists_every_verb_and_teaches() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys\nfrom r1.cli import app\nfrom typer.testing import CliRunner\n"
+        "import sys\nfrom r1.cli.app import app\nfrom typer.testing import CliRunner\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'numpy', 'transformers', 'pydantic', 'tokenizers', 'sympy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -110,24 +110,24 @@ def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_errors_of_a_running_verb(
     monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
-    monkeypatch.setattr(cli, "run_verb", raises(error))
+    monkeypatch.setattr(training, "run_verb", raises(error))
     result = invoke("sft", "output=x")
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "run_verb", raises(AssertionError("ours")))
+    monkeypatch.setattr(training, "run_verb", raises(AssertionError("ours")))
     assert isinstance(invoke("sft", "output=x").exception, AssertionError)
 
 
 def test_ctrl_c_says_how_to_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["r1", "grpo", "my recipe.toml", "steps=3"])
-    monkeypatch.setattr(cli, "run_verb", raises(KeyboardInterrupt("stopped at step 2")))
+    monkeypatch.setattr(training, "run_verb", raises(KeyboardInterrupt("stopped at step 2")))
     result = invoke("grpo", "my recipe.toml", "steps=3")
     assert result.exit_code == 130
     assert "stopped at step 2\nto resume: r1 grpo 'my recipe.toml' steps=3\n" in result.stderr
-    monkeypatch.setattr(cli, "run_verb", raises(KeyboardInterrupt()))
+    monkeypatch.setattr(training, "run_verb", raises(KeyboardInterrupt()))
     assert "\nstopped\nto resume: r1 " in invoke("grpo", "my recipe.toml", "steps=3").stderr
 
 
@@ -144,7 +144,7 @@ def test_a_verb_gets_its_resolved_config(
         seen.append(config)
         return config.output / "checkpoint"
 
-    cli.run_verb("sft", SftConfig, function, ["seed=2", str(recipe), "data=x.jsonl"], False)
+    settings.run_verb("sft", SftConfig, function, ["seed=2", str(recipe), "data=x.jsonl"], False)
     assert (seen[0].model, seen[0].seed, seen[0].data) == ("tiny", 2, Path("x.jsonl"))
     assert capsys.readouterr().out == "runs/a/checkpoint\n"
 
@@ -191,7 +191,7 @@ def test_numbers_of_an_evaluation_are_printed(capsys: pytest.CaptureFixture[str]
         def to_json(self) -> dict[str, Any]:
             return {"pass_at_1": 0.51234567, "pass_at_1_ci95": [0.5, 0.6], "gone": None, "n": 300}
 
-    cli.print_result(Result())
+    settings.print_result(Result())
     assert capsys.readouterr().out.split() == (
         ["pass_at_1", "0.5123", "pass_at_1_ci95", "0.5,", "0.6", "n", "300"]
     )

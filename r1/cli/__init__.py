@@ -1,0 +1,1 @@
+"""The `r1` command: one verb, one function; a file a group of verbs."""
