@@ -60,10 +60,11 @@ def load_config(
 ) -> ConfigType:
     """Read `path` (TOML, or a saved config.json), apply `a.b=3` overrides, and validate.
 
-    Raises ConfigError with one line for each mistake: the file or override, the dotted
+    A file that says `extends = "other.toml"` changes that file, named from its own folder:
+    its keys come over the other's, table by table. Raises ConfigError with one line for each mistake: the file or override, the dotted
     key, what is wrong, and the nearest valid name.
     """
-    data = {} if path is None else _read_file(Path(path))
+    data = {} if path is None else _read_extended(Path(path))
     source_by_key = {}
     for override in overrides:
         key = _apply_override(data, override)
@@ -115,7 +116,31 @@ def nearest_name(name: str, choices: Iterable[str]) -> str | None:
     return by_folded[matches[0]] if matches else None
 
 
+def merge_tables(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of both, those of `upper` first; a table in both is merged in turn."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = merge_tables(below, value)
+        merged[key] = value
+    return merged
+
+
 # ---------------------------------------------------------------- reading
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    data = _read_file(path)
+    if "extends" not in data:
+        return data
+    name = data.pop("extends")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: extends must name a file, not {_describe(name)}")
+    other = path.parent / name
+    if other.resolve() in (path.resolve(), *seen):
+        raise ConfigError(f"{path}: extends {name!r}, which extends this file in turn")
+    return merge_tables(_read_extended(other, (path.resolve(), *seen)), data)
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -167,6 +167,31 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert "cannot be read" in error_of(tmp_path)
 
 
+def test_a_file_extends_another_and_is_extended(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(
+        'model = "tiny"\nmax_steps = 5\n[grpo]\ngroup_size = 8\nlearning_rate = 1e-3\n'
+    )
+    (tmp_path / "more").mkdir()
+    middle = tmp_path / "more" / "middle.toml"
+    middle.write_text('extends = "../base.toml"\n[grpo]\nlearning_rate = 1e-4\n')
+    path = write(tmp_path, 'extends = "more/middle.toml"\nmodel = "other"\n')
+    config = load_config(Recipe, path, ["grpo.clip=0.5"])
+    assert (config.model, config.max_steps) == ("other", 5)
+    assert config.grpo == Policy(group_size=8, learning_rate=1e-4, clip=0.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('extends = "nowhere.toml"', "nowhere.toml: no such file"),
+        ('extends = "recipe.toml"', "extends 'recipe.toml', which extends this file in turn"),
+        ("extends = 3", "extends must name a file, not"),
+    ],
+)
+def test_an_extension_that_cannot_be(tmp_path: Path, line: str, message: str) -> None:
+    assert message in error_of(write(tmp_path, f"{line}\n"))
+
+
 def test_paths_expand_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     config = load_config(Recipe, None, ["model=m", "output=~/runs"])

