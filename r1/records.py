@@ -33,16 +33,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier reply of a conversation, thought included, and what the user said to it."""
+
+    reply: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A reply as text, the way a grader sees it.
 
     `text` starts where the reply starts: an opening `<think>` that the prompt
-    forced is put back, so that every grader sees one form.
+    forced is put back, so that every grader sees one form. In a conversation it is the
+    last reply, and `earlier` holds those before it.
     """
 
     text: str
     finish_reason: FinishReason = "stop"
     num_tokens: int = 0
+    earlier: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +148,8 @@ class Sample:
     it was really drawn from (temperature, top-k, top-p, min-p applied; 0.0 for
     greedy). `raw_logprobs[t]` is its log-prob under the model's own softmax at
     temperature 1. `weights_version` names the weights that sampled it. A server that
-    gives text only reports `reported_tokens`, and the token fields are empty.
+    gives text only reports `reported_tokens`, and the token fields are empty;
+    `generation_seconds` is the time from request to reply, where the generator knows it.
     """
 
     request_id: str
@@ -151,6 +162,7 @@ class Sample:
     finish_reason: FinishReason
     weights_version: int = 0
     reported_tokens: int | None = None
+    generation_seconds: float | None = None
 
     @property
     def num_tokens(self) -> int:

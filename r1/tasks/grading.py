@@ -84,6 +84,7 @@ class MathTask:
     test: Sequence[Problem]
     verifier: MathVerifier
     format_style: FormatStyle | None = None
+    grader_version: str = "math-1"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return self.train if split == "train" else self.test
@@ -125,6 +126,7 @@ class OpenTask:
     test: Sequence[Problem]
     instruction: str = ""
     format_style: FormatStyle | None = None
+    grader_version: str = "open-1"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return self.train if split == "train" else self.test

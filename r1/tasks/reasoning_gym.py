@@ -78,6 +78,8 @@ class ReasoningGymTask:
     seed, the options and its size; training takes no question that is in it.
     """
 
+    grader_version = "reasoning-gym-1"
+
     def __init__(self, config: TaskConfig, family: str, options: Mapping[str, Any]) -> None:
         self.name = config.name
         self.instruction = INSTRUCTION if config.instruction is None else config.instruction

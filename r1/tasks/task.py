@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -42,6 +42,11 @@ class Task(Protocol):
         """What a chat prompt says after the question, such as where to put the answer."""
         ...
 
+    @property
+    def grader_version(self) -> str:
+        """Kept with every verdict, such as `math-1`; another one where verdicts may differ."""
+        ...
+
     def problems(self, split: Split) -> Sequence[Problem]:
         """The problems of one split, in a fixed order; empty where the task has none."""
         ...
@@ -52,6 +57,25 @@ class Task(Protocol):
 
     def gold_error(self, problem: Problem) -> str:
         """Why no reply to this problem could be graded correct; empty when all is well."""
+        ...
+
+
+@runtime_checkable
+class ConversationTask(Task, Protocol):
+    """A task that may answer a reply, such as with the output of tests that failed.
+
+    Evaluation asks `next_message` after each reply, generates again with the whole
+    conversation as the prompt while there is one, and grades once, at the end: `grade` sees
+    the last reply with the earlier ones in `completion.earlier`.
+    """
+
+    def next_message(self, problem: Problem, completion: Completion) -> str | None:
+        """What the user says to this reply, or None when the conversation is over.
+
+        The same replies must give the same message, because an interrupted evaluation may ask
+        again. Called from several threads; never raises on a reply's content. A checker that
+        failed ends the conversation, and `grade` then says why with a reward of None.
+        """
         ...
 
 

@@ -36,6 +36,7 @@ class AdditionTask:
 
     name: str = "addition"
     instruction: str = ""
+    grader_version: str = "1"
     num_problems: int = 3
 
     def problems(self, split: Split) -> Sequence[Problem]:

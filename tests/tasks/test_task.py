@@ -18,6 +18,7 @@ class EchoTask:
     test: Sequence[Problem] = ()
     name: str = "echo"
     instruction: str = ""
+    grader_version: str = "1"
     threads: set[str] = field(default_factory=set)
 
     def problems(self, split: Split) -> Sequence[Problem]:

@@ -72,6 +72,7 @@ class LetterTask:
 
     name: str = "letters"
     instruction: str = ""
+    grader_version: str = "1"
     num_problems: int = 6
     is_open: bool = False
 

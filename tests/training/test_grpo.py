@@ -310,6 +310,7 @@ class BrokenTask:
 
     name = "broken"
     instruction = ""
+    grader_version = "1"
 
     def problems(self, split: str) -> list[Problem]:
         return [Problem("a", "Q?", "a")]

@@ -20,6 +20,7 @@ class NumberTask:
 
     name = "numbers"
     instruction = ""
+    grader_version = "1"
 
     def __init__(self, num_problems: int) -> None:
         self.num_problems = num_problems
