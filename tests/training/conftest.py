@@ -72,9 +72,9 @@ class LetterTask:
 
     name: str = "letters"
     instruction: str = ""
-    grader_version: str = "1"
     num_problems: int = 6
     is_open: bool = False
+    grader_version: str = "1"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         answer = None if self.is_open else "abc"
