@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__
-from r1.cli import evaluation, models, talking, training
+from r1.cli import decontaminate, evaluation, models, talking, training
 from r1.cli.errors import OneLineErrors
 
 EPILOG = (
@@ -26,6 +26,7 @@ VERBS = (
     training.grpo,
     training.reward,
     training.sample,
+    decontaminate.decontaminate,
     evaluation.evaluate,
     talking.chat,
     talking.generate,

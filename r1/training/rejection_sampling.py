@@ -24,9 +24,9 @@ from r1.records import GenerationRequest, Problem, SamplingParams
 from r1.run_log import JsonlLog, Progress, RunFolder, write_json, write_jsonl
 from r1.tasks.row_files import file_kind, read_rows
 from r1.tasks.task import Task, TaskConfig, build_task, grade_all, preflight
+from r1.text.decontamination import NGRAM_WORDS, Decontaminator
 from r1.text.prompts import PromptStyle, build_prompt, completion_of
 from r1.text.tokenizer import Tokenizer
-from r1.training.decontamination import NGRAM_WORDS, Decontaminator
 from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
 from r1.training.rewriting import SUMMARIES, Rewrite, rewrite_by_model, rewrite_by_rule
 from r1.training.sample_filters import FilterConfig, GradedReply, filter_replies
