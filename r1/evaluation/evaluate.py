@@ -7,11 +7,9 @@ evaluation goes on where it was and generates nothing twice. Samples are keyed b
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from r1.config import Config
+from r1.evaluation.prompting import Asked, Prompter, short_hash
+from r1.evaluation.record_file import Key, Record, read_records
+from r1.evaluation.regrade import regrade_stale
 from r1.evaluation.result import EvaluationResult, compute_result
-from r1.records import GenerationRequest, Grade, Problem, Sample, SamplingParams
+from r1.evaluation.verdicts import Verdict, grade_reliably, reply_fields, verdict_fields
+from r1.records import GenerationRequest, Problem, Sample, SamplingParams, Turn
 from r1.rewards.math import MathVerifier
 from r1.run_log import JsonlLog, Progress, RunError
-from r1.tasks.task import Split
-from r1.text.prompts import Prompt, PromptStyle, build_prompt, completion_of
-from r1.text.reasoning import split_reasoning
+from r1.tasks.task import ConversationTask, Split
+from r1.text.prompts import PromptStyle
 
 if TYPE_CHECKING:
     from r1.generator import Generator
@@ -53,20 +54,29 @@ class EvaluationSettings(Config):
     """What is asked and how: everything that decides a sample, except the weights.
 
     `num_problems` takes the first so many of the split; None takes all of them.
+    Samples are numbered from `first_sample_index`, so that two runs can share the work.
+    A grader that fails is called again, `num_grading_retries` times.
     """
 
     split: Split = "test"
     num_problems: int | None = Field(default=None, ge=1)
     num_samples: int = Field(default=8, ge=1)
+    first_sample_index: int = Field(default=0, ge=0)
     prompt_style: PromptStyle = "chat"
     sampling: SamplingConfig = SamplingConfig()
     seed: int = 0
     num_grading_threads: int = Field(default=4, ge=1)
+    num_grading_retries: int = Field(default=2, ge=0)
+
+    @property
+    def sample_indices(self) -> range:
+        """The indices of the samples that are asked of each question."""
+        return range(self.first_sample_index, self.first_sample_index + self.num_samples)
 
 
 def evaluate(
     generator: Generator,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     task: Task,
     settings: EvaluationSettings,
     records_path: Path,
@@ -74,28 +84,57 @@ def evaluate(
 ) -> EvaluationResult:
     """Measure whatever answers behind `generator` on one split of a task.
 
-    Records that are already at `records_path` are kept and not generated again.
-    `weights` names what is measured, and is part of every record. Raises RunError
+    Records that are already at `records_path` are kept and not generated again; those of
+    an older grader are graded anew. `weights` names what is measured, and is part of
+    every record. Without a tokenizer prompts are messages, for a server. Raises RunError
     when the records there were made with other settings, prompts or weights, and
     ValueError when the split is empty.
     """
-    evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
-    evaluation.run(generator)
+    records = sample_and_grade(generator, tokenizer, task, settings, records_path, weights)
+    num_problems = len(chosen_problems(task, settings))
     # Equal answers vote together: the verifier knows that 1/2 is 0.5.
     with MathVerifier(num_workers=1) as verifier:
         return compute_result(
-            evaluation.records(),
-            num_problems=len(evaluation.problems),
+            records,
+            num_problems=num_problems,
             num_samples=settings.num_samples,
             equivalent=lambda a, b: verifier.verify(a, b).is_correct is True,
         )
 
 
+def sample_and_grade(
+    generator: Generator,
+    tokenizer: Tokenizer | None,
+    task: Task,
+    settings: EvaluationSettings,
+    records_path: Path,
+    weights: str = "",
+) -> list[Record]:
+    """Make the records that `evaluate` computes its result from; raises as it does."""
+    evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
+    evaluation.run(generator)
+    return evaluation.records()
+
+
+def chosen_problems(task: Task, settings: EvaluationSettings) -> list[Problem]:
+    """The problems that are asked; raises ValueError when there is none."""
+    problems = list(task.problems(settings.split))[: settings.num_problems]
+    if not problems:
+        raise ValueError(f"task {task.name!r} has no problems in split {settings.split!r}")
+    return problems
+
+
+def turns_path(records_path: Path) -> Path:
+    """Where the finished turns of unfinished conversations are kept."""
+    return records_path.with_name("turns.jsonl")
+
+
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    problem: Problem
-    prompt: Prompt
-    prompt_hash: str
+class _Judged:
+    """What came of a reply: a verdict, or the user's next message."""
+
+    verdict: Verdict | None
+    message: str | None = None
 
 
 class _Evaluation:
@@ -103,54 +142,55 @@ class _Evaluation:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         task: Task,
         settings: EvaluationSettings,
         records_path: Path,
         weights: str,
     ) -> None:
-        self.problems = list(task.problems(settings.split))[: settings.num_problems]
-        if not self.problems:
-            raise ValueError(f"task {task.name!r} has no problems in split {settings.split!r}")
+        self.problems = chosen_problems(task, settings)
         self._task = task
         self._settings = settings
         self._weights = weights
         self._log = JsonlLog(records_path)
-        self._settings_hash = _hash([settings.sampling.model_dump(), settings.seed, weights])
-        self._asked = {p.id: self._ask(tokenizer, p) for p in self.problems}
-        self._present = {(r["problem_id"], r["sample_index"]): r for r in self._log.rows()}
+        self._turns = JsonlLog(turns_path(records_path))
+        self._settings_hash = short_hash([settings.sampling.model_dump(), weights])
+        self._prompter = Prompter(tokenizer, settings.prompt_style, task.instruction)
+        self._first = {p.id: self._prompter.first(p) for p in self.problems}
+        self._open: dict[str, Asked] = {}  # by request id: what is being answered
+        self._next: list[GenerationRequest] = []  # later turns, for the next round
+        self._present = read_records(records_path)
         self._refuse_foreign_records()
-
-    def _ask(self, tokenizer: Tokenizer, problem: Problem) -> _Asked:
-        style = self._settings.prompt_style
-        prompt = build_prompt(tokenizer, problem.question, style, self._task.instruction)
-        return _Asked(problem, prompt, _hash(list(prompt.ids)))
+        problems = {problem.id: problem for problem in self.problems}
+        self._present = regrade_stale(task, problems, records_path, settings.num_grading_retries)
 
     def _refuse_foreign_records(self) -> None:
+        ours = {"settings_hash": self._settings_hash, "seed": self._settings.seed}
         for (problem_id, _), record in self._present.items():
-            asked = self._asked.get(problem_id)
-            is_same_prompt = asked is None or record["prompt_hash"] == asked.prompt_hash
-            if record["settings_hash"] != self._settings_hash or not is_same_prompt:
+            asked = self._first.get(problem_id)
+            expected = ours if asked is None else {**ours, "prompt_hash": asked.prompt_hash}
+            if any(record[name] != value for name, value in expected.items()):
                 raise RunError(
                     f"{self._log.path}: holds records of other weights, prompts or sampling "
                     f"(question {problem_id!r}); choose another output, or remove the file"
                 )
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """The records that were asked for, in order of problem and sample."""
-        keys = [(p.id, i) for p in self.problems for i in range(self._settings.num_samples)]
+        keys = [(p.id, i) for p in self.problems for i in self._settings.sample_indices]
         return [self._present[key] for key in keys if key in self._present]
 
     def run(self, generator: Generator) -> None:
         """Generate, grade and record what is missing.
 
         Grading runs in threads beside generation; records are written in the order in
-        which samples finish.
+        which samples finish. The turns of conversations are rounds: all that can be
+        answered now, then all that was said to those replies.
         """
         spent = max((record["seconds"] for record in self._present.values()), default=0.0)
         started = time.perf_counter() - spent
         total = len(self.problems) * self._settings.num_samples
-        pending: deque[tuple[Sample, Future[Grade]]] = deque()
+        pending: deque[tuple[Sample, Callable[[], Any], Future[_Judged]]] = deque()
         with (
             ThreadPoolExecutor(self._settings.num_grading_threads, "grade") as pool,
             Progress(total, f"evaluate {self._task.name}") as progress,
@@ -158,17 +198,24 @@ class _Evaluation:
 
             def on_sample(sample: Sample) -> None:
                 if sample.finish_reason != "cancelled":
-                    pending.append((sample, pool.submit(self._grade, sample)))
-                while pending and pending[0][1].done():
-                    self._record(*pending.popleft(), started)
+                    times = _times(sample, asked_at, started)
+                    pending.append((sample, times, pool.submit(self._judge, sample)))
+                while pending and pending[0][2].done():
+                    self._settle(*pending.popleft())
                 progress.update(min(total, len(self._present)))
 
-            for requests in self._rounds():
-                generator.generate(requests, on_sample)
-            while pending:
-                self._record(*pending.popleft(), started)
+            rounds = deque(self._rounds())
+            while rounds:
+                asked_at = time.time()
+                generator.generate(rounds.popleft(), on_sample)
+                while pending:
+                    self._settle(*pending.popleft())
+                if self._next:
+                    rounds.append(self._next)
+                    self._next = []
             progress.update(min(total, len(self._present)))
         self._log.close()
+        self._turns.close()
 
     def _rounds(self) -> list[list[GenerationRequest]]:
         """Requests for the missing samples; one request of a problem in each round.
@@ -176,60 +223,101 @@ class _Evaluation:
         Samples finish out of order, so what an interruption left missing of a problem
         can be several runs of indices.
         """
-        rounds: list[list[GenerationRequest]] = []
-        for problem_id, asked in self._asked.items():
-            missing = [
-                i for i in range(self._settings.num_samples) if (problem_id, i) not in self._present
-            ]
-            for number, (first, count) in enumerate(_runs(missing)):
+        rounds: list[list[GenerationRequest]] = [[]]
+        begun = self._begun_conversations()
+        for problem_id, asked in self._first.items():
+            keys = [(problem_id, index) for index in self._settings.sample_indices]
+            missing = [key for key in keys if key not in self._present]
+            rounds[0] += [self._request(begun[key], key[1]) for key in missing if key in begun]
+            unasked = [index for _, index in missing if (problem_id, index) not in begun]
+            for number, (first, count) in enumerate(_runs(unasked)):
                 if number == len(rounds):
                     rounds.append([])
-                request = GenerationRequest(
-                    id=problem_id,
-                    prompt_ids=asked.prompt.ids,
-                    sampling=self._settings.sampling.params(),
-                    num_samples=count,
-                    seed=self._settings.seed,
-                    first_sample_index=first,
-                )
-                rounds[number].append(request)
-        return rounds
+                rounds[number].append(self._request(asked, first, count))
+        return [requests for requests in rounds if requests]
 
-    def _grade(self, sample: Sample) -> Grade:
-        asked = self._asked[sample.request_id]
-        return self._task.grade(asked.problem, completion_of(asked.prompt, sample))
+    def _request(self, asked: Asked, first: int, count: int = 1) -> GenerationRequest:
+        self._open[asked.request_id] = asked
+        settings = self._settings
+        return asked.request(settings.sampling.params(), settings.seed, first, count)
 
-    def _record(self, sample: Sample, graded: Future[Grade], started: float) -> None:
-        asked, grade = self._asked[sample.request_id], graded.result()
-        text = completion_of(asked.prompt, sample).text
-        reasoning = split_reasoning(text)
+    def _begun_conversations(self) -> dict[Key, Asked]:
+        """Where interrupted conversations stand: the next prompt of each."""
+        begun: dict[Key, Asked] = {}
+        for row in self._turns.rows():
+            key = row["problem_id"], row["sample_index"]
+            asked = begun.get(key, self._first.get(key[0]))
+            if asked is not None and row["turn"] == len(asked.earlier) + 1:
+                turn = Turn(row["reply"], row["message"])
+                begun[key] = self._prompter.after(asked, key[1], turn, row["num_tokens"])
+        return begun
+
+    def _judge(self, sample: Sample) -> _Judged:
+        asked = self._open[sample.request_id]
+        completion = asked.completion(sample)
+        if isinstance(self._task, ConversationTask):
+            message = self._task.next_message(asked.problem, completion)
+            if message is not None:
+                return _Judged(None, message)
+        retries = self._settings.num_grading_retries
+        return _Judged(grade_reliably(self._task, asked.problem, completion, retries))
+
+    def _settle(
+        self, sample: Sample, times: Callable[[], dict[str, Any]], judged: Future[_Judged]
+    ) -> None:
+        asked, outcome = self._open[sample.request_id], judged.result()
+        if outcome.verdict is None:
+            assert outcome.message is not None
+            self._go_on(asked, sample, outcome.message)
+            return
         record = {
             "problem_id": asked.problem.id,
             "sample_index": sample.sample_index,
             "question": asked.problem.question,
             "gold": asked.problem.answer,
             "language": asked.problem.language,
-            "text": text,
-            "thought": reasoning.thought,
-            "answer": reasoning.answer,
-            "extracted": grade.answer,
-            "reward": grade.reward,
-            "parts": dict(grade.parts),
-            "reason": grade.reason,
-            "num_tokens": len(sample.token_ids),
-            "finish_reason": sample.finish_reason,
+            **reply_fields(asked.completion(sample)),
+            **verdict_fields(outcome.verdict),
             "seed": self._settings.seed,
             "prompt_hash": asked.prompt_hash,
             "settings_hash": self._settings_hash,
             "weights": self._weights,
             "weights_version": sample.weights_version,
-            "seconds": time.perf_counter() - started,
+            **times(),
         }
         self._log.append(record)
         self._present[(asked.problem.id, sample.sample_index)] = record
 
+    def _go_on(self, asked: Asked, sample: Sample, message: str) -> None:
+        turn = Turn(asked.completion(sample).text, message)
+        row = {
+            "problem_id": asked.problem.id,
+            "sample_index": sample.sample_index,
+            "turn": len(asked.earlier) + 1,
+            "reply": turn.reply,
+            "message": turn.message,
+            "num_tokens": sample.num_tokens,
+        }
+        self._turns.append(row)
+        following = self._prompter.after(asked, sample.sample_index, turn, sample.num_tokens)
+        self._next.append(self._request(following, sample.sample_index))
 
-def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+
+def _times(sample: Sample, asked_at: float, started: float) -> Callable[[], dict[str, Any]]:
+    """A record's times: Unix seconds of asking and finishing, and seconds since the start.
+
+    `seconds` is counted when the record is written, so that it includes the grading.
+    """
+    finished_at = time.time()
+    return lambda: {
+        "asked_at": asked_at,
+        "finished_at": finished_at,
+        "generation_seconds": sample.generation_seconds,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _runs(indices: Sequence[int] | Iterable[int]) -> list[tuple[int, int]]:
     """Consecutive indices as (first, count): [0, 1, 4] is [(0, 2), (4, 1)]."""
     runs: list[tuple[int, int]] = []
     for index in indices:
@@ -238,7 +326,3 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((index, 1))
     return runs
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
