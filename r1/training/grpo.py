@@ -127,7 +127,7 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
         config=config,
         model=model,
         tokenizer=tokenizer,
-        optimizer=Optimizer(model, config.optimizer, config.steps),
+        optimizer=Optimizer(model, config, config.steps),
         generator=make_generator(model, tokenizer, config.engine),
         reference=reference,
         scorers={

@@ -36,7 +36,7 @@ class TokenLimit(Config):
     max_tokens: int = Field(ge=1)
 
 
-class GrpoConfig(Config):
+class GrpoConfig(OptimizerConfig):
     """Group relative policy optimization (DeepSeekMath, 2402.03300; R1, 2501.12948).
 
     A step is one update, on questions_per_step x group_size replies. A rollout
@@ -81,10 +81,7 @@ class GrpoConfig(Config):
     max_refills: int = Field(default=3, ge=0)
 
     learning_rate: float = Field(default=3e-6, ge=0)
-    warmup_steps: int = Field(default=0, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, ge=0)
     micro_batch_tokens: int = Field(default=32_768, ge=1)
 
     reference: str | None = None
@@ -176,16 +173,6 @@ class GrpoConfig(Config):
     def task_shares(self) -> tuple[TaskShare, ...]:
         """The mixture; a single task is a mixture of one."""
         return self.tasks if self.task is None else (TaskShare(task=self.task),)
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        return OptimizerConfig(
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            warmup_steps=self.warmup_steps,
-            weight_decay=self.weight_decay,
-            max_grad_norm=self.max_grad_norm,
-        )
 
     def max_tokens_at(self, step: int) -> int:
         """The reply limit of the step that follows `step` finished ones."""

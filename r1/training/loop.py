@@ -16,14 +16,13 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
-from r1.config import Config
 from r1.run_log import Progress, RunError, RunFolder, StepTimer, write_json
 from r1.training.checkpoint import capture, load_state, restore, save_state
 from r1.training.optimizer import NonFiniteError, Optimizer, OptimizerConfig
 from r1.training.packing import TokenSequence
 
 
-class LoopConfig(Config):
+class LoopConfig(OptimizerConfig):
     """The settings of a training run over a fixed set of rows.
 
     `steps` overrides `epochs`. A step takes `batch_size` rows, or about `batch_tokens`
@@ -54,18 +53,6 @@ class LoopConfig(Config):
     save_every: int = Field(default=50, ge=1)
 
     learning_rate: float = Field(default=1e-5, ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    final_fraction: float = Field(default=0.1, ge=0, le=1)
-    warmup_steps: int = Field(default=0, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, ge=0)
-
-    @property
-    def optimizer(self) -> OptimizerConfig:
-        names = OptimizerConfig.model_fields.keys() & type(self).model_fields.keys()
-        return OptimizerConfig(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -161,7 +148,7 @@ def run_steps(run: RunFolder, config: LoopConfig, model: nn.Module, training: Tr
     """
     lengths = [row.num_tokens for row in training.rows]
     plan = BatchPlan.of(lengths, config)
-    optimizer = Optimizer(model, config.optimizer, plan.total_steps)
+    optimizer = Optimizer(model, config, plan.total_steps)
     extra = {"data": data_fingerprint(training.rows)}
     first_step = _resume(run, model, optimizer, extra)
     timer = StepTimer()

@@ -163,9 +163,7 @@ def update_policy(
         grad_norm, learning_rate = result.grad_norm, result.learning_rate
     else:
         grad_norm = 0.0
-        learning_rate = learning_rate_at(
-            config.optimizer, optimizer.num_steps, optimizer.total_steps
-        )
+        learning_rate = learning_rate_at(config, optimizer.num_steps, optimizer.total_steps)
     return _result(rows, grad_norm, learning_rate)
 
 

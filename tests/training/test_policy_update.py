@@ -58,7 +58,7 @@ def changes(model: LlamaForCausalLM, before: dict[str, torch.Tensor]) -> torch.T
 def update(folder: Path, batch: PolicyBatch, settings: GrpoConfig) -> tuple[torch.Tensor, dict]:
     model = policy(folder)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimizer = Optimizer(model, settings.optimizer, settings.steps)
+    optimizer = Optimizer(model, settings, settings.steps)
     result = update_policy(model, optimizer, batch, settings, max_tokens=16)
     return changes(model, before), result.metrics()
 
@@ -153,7 +153,7 @@ def test_loss_and_gradient_are_those_of_the_formula_for_any_packing(
             sampler_ratio_cap=1.1,
         )
         trained = policy(tiny_policy)
-        optimizer = RecordingOptimizer(trained, settings.optimizer, 10)
+        optimizer = RecordingOptimizer(trained, settings, 10)
         update_policy(trained, optimizer, batch, settings, max_tokens=16)
         assert optimizer.loss == pytest.approx(expected.item(), abs=1e-5)
         torch.testing.assert_close(optimizer.gradient, expected_gradient, atol=1e-5, rtol=1e-4)
@@ -218,7 +218,5 @@ def test_a_loss_that_is_not_finite_changes_nothing(tiny_policy: Path) -> None:
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     settings = config()
     with pytest.raises(NonFiniteError):
-        update_policy(
-            model, Optimizer(model, settings.optimizer, 10), batch, settings, max_tokens=16
-        )
+        update_policy(model, Optimizer(model, settings, 10), batch, settings, max_tokens=16)
     assert not changes(model, before).any()
