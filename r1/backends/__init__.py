@@ -1,0 +1,1 @@
+"""Generators that are not our engine: servers that speak OpenAI's protocol."""
