@@ -167,7 +167,10 @@ class OpenAIGenerator:
                 job = waiting.get_nowait()
             except queue.Empty:
                 return
-            finished.put((job, self._outcome(job)))
+            outcome = self._outcome(job)
+            finished.put((job, outcome))
+            if isinstance(outcome, ServerError):
+                return
 
     def _outcome(self, job: _Job) -> _Outcome:
         try:

@@ -223,7 +223,7 @@ def test_what_no_request_can_mend_stops_at_once(script: Script, status: int) -> 
     script.default = fails(status, "it is\nnot allowed")
     with generator(script) as opened, pytest.raises(ServerError) as caught:
         opened.generate([request("a", num_samples=50)])
-    assert len(script.requests) <= 2
+    assert len(script.requests) == 1
     text = str(caught.value)
     assert text.startswith(f"{script.url}/chat/completions: {status} ")
     assert "it is not allowed" in text
@@ -315,7 +315,7 @@ def test_a_server_that_is_gone_stops_the_run(script: Script) -> None:
         pytest.raises(ServerError, match=r"overloaded.*16 failures in a row"),
     ):
         opened.generate([request(num_samples=1000)])
-    assert len(script.requests) <= 2 * 17
+    assert len(script.requests) <= 2 * 20
     config = ServerConfig(url="http://127.0.0.1:9", model="m", max_attempts=1)
     with OpenAIGenerator(config) as opened, pytest.raises(ServerError, match="ConnectError"):
         opened.generate([request(num_samples=2)])
