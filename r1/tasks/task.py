@@ -162,6 +162,12 @@ def _build_miniature(config: TaskConfig) -> Task:
     return build_miniature(config)
 
 
+def _build_ifeval(config: TaskConfig) -> Task:
+    from r1.tasks.ifeval import build_ifeval
+
+    return build_ifeval(config)
+
+
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
@@ -173,6 +179,7 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "json": _build_question_answer,
     "csv": _build_question_answer,
     "parquet": _build_question_answer,
+    "ifeval": _build_ifeval,
 }
 
 

@@ -1,0 +1,1 @@
+"""IF-Eval: whether a reply follows verifiable instructions, by the official rules."""
