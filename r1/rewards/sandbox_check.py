@@ -32,7 +32,7 @@ def connect():
 print(json.dumps({
     "child": child.pid,
     "user_id": os.getuid(),
-    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
+    "capabilities": any(int(status[s], 16) for s in ("CapPrm", "CapEff", "CapInh", "CapAmb")),
     "no_new_privileges": status["NoNewPrivs"].strip() == "1",
     "filter": status["Seccomp"].strip() == "2",
     "network": can(connect),
@@ -102,7 +102,7 @@ def _faults(level: Isolation, found: dict[str, Any]) -> list[str]:
     checks = {
         # Root of a user namespace is an ordinary user, here without capabilities.
         "the user is root": os.geteuid() != 0 or found["user_id"] != 0,
-        "capabilities are left": found["capabilities"] == 0,
+        "capabilities are left": not found["capabilities"],
         "new privileges can be had": found["no_new_privileges"],
         "there is no system call filter": found["filter"],
         "the network is open": not found["network"],

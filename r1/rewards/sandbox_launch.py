@@ -84,6 +84,7 @@ def _bubblewrap(folder_bytes: int, shown: Sequence[str], hidden: Sequence[str]) 
         command += ["--ro-bind", str(PACKAGE / name), f"/supervisor/r1/{name}"]
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(folder_bytes), "--tmpfs", _BOX]
     command += ["--dir", f"{_BOX}/work", "--dir", f"{_BOX}/tmp", "--symlink", f"{_BOX}/tmp", "/tmp"]
+    command += ["--remount-ro", "/"]
     entry = _ENTRY.format(root="/supervisor")
     return [*command, "--chdir", "/", "--", PYTHON, "-I", "-S", "-c", entry]
 

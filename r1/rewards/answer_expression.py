@@ -1,0 +1,442 @@
+r"""Expressions in LaTeX or plain notation, read whole or not at all.
+
+A reader that skips what it does not know is how a checker comes to accept `1 + 1/e` for
+`1 - 1/e` (Math-Verify issue 14): here one unknown sign makes the text unreadable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A literal. `decimals` counts the digits after the point as written, None for an integer."""
+
+    value: Fraction
+    decimals: int | None = None
+    is_scientific: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable or a constant (`pi`, `e`, `i`, `infty`)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operator (`+ - * / ^ neg !`) or a function, and its operands."""
+
+    function: str
+    arguments: tuple[Node, ...]
+
+
+Node = Number | Name | Call
+
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc "
+    "ln log exp sqrt floor ceil abs binom gcd lcm max min root asin acos atan det Re Im arg".split()
+)
+CONSTANTS = ("pi", "infty", "inf", "oo")
+_GREEK = frozenset(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau "
+    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar".split()
+)
+_WORDS = sorted((*FUNCTIONS, *CONSTANTS, *_GREEK, "infinity"), key=len, reverse=True)
+_MULTI_ARGUMENT = frozenset(("gcd", "lcm", "max", "min", "binom", "root", "log"))
+_NUMBER = re.compile(r"\d+\.\d+|\.\d+|\d+\.(?![\d.])|\d+")
+_EXPONENT = re.compile(r"[eE]([-+]?\d{1,3})(?![\d.])")
+_REPEATING = re.compile(r"\\overline\{(\d+)\}|\\dot\{?(\d)\}?(?:(\d*)\\dot\{?(\d)\}?)?|\((\d+)\)")
+_ELLIPSIS = re.compile(r"\s*(?:\\ldots|\.\.\.|…)")
+_ACCENTED = re.compile(r"\\(vec|overrightarrow|hat|bar|overline|tilde)(?![A-Za-z])")
+_MAX_CHARS = 2000
+_MAX_DEPTH = 60
+
+
+class Unreadable(Exception):
+    """The text is no expression that this reader knows."""
+
+
+@lru_cache(maxsize=8192)
+def read_expression(text: str) -> Node | None:
+    """The expression that the whole (tidy) text is, or None."""
+    if not text or len(text) > _MAX_CHARS:
+        return None
+    try:
+        reader = _Reader(text)
+        node = reader.sum()
+        return node if reader.at_end() else None
+    except (Unreadable, ZeroDivisionError):
+        return None
+
+
+def names_of(node: Node) -> frozenset[str]:
+    """The variables of an expression."""
+    constants = {"pi", "e", "i", "infty"}
+    return frozenset(part.name for part in walk(node) if isinstance(part, Name)) - constants
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it."""
+    yield node
+    if isinstance(node, Call):
+        for argument in node.arguments:
+            yield from walk(argument)
+
+
+class _Reader:
+    """Recursive descent over the text; every method reads one level of precedence."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.depth = 0
+
+    # ---------------------------------------------------------------- looking and taking
+
+    def skip(self) -> None:
+        while self.position < len(self.text) and self.text[self.position] == " ":
+            self.position += 1
+
+    def at_end(self) -> bool:
+        self.skip()
+        return self.position == len(self.text)
+
+    def peek(self, *tokens: str) -> str | None:
+        """The one of the tokens that comes next, or None; a command's name must be whole."""
+        self.skip()
+        for token in tokens:
+            if self.text.startswith(token, self.position):
+                after = self.text[self.position + len(token) : self.position + len(token) + 1]
+                if not (token[0] == "\\" and token[-1].isalpha() and after.isalpha()):
+                    return token
+        return None
+
+    def take(self, *tokens: str) -> str | None:
+        token = self.peek(*tokens)
+        if token is not None:
+            self.position += len(token)
+        return token
+
+    def expect(self, token: str) -> None:
+        if self.take(token) is None:
+            raise Unreadable(token)
+
+    def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        self.skip()
+        match = pattern.match(self.text, self.position)
+        if match is not None:
+            self.position = match.end()
+        return match
+
+    # ---------------------------------------------------------------- levels of precedence
+
+    def sum(self) -> Node:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise Unreadable("too deep")
+        node = self.product()
+        while sign := self.take("+", "-"):
+            node = Call(sign, (node, self.product()))
+        self.depth -= 1
+        return node
+
+    def product(self) -> Node:
+        node = self.signed()
+        while True:
+            if self.peek("**"):
+                raise Unreadable("**")
+            if self.take("*", r"\cdot", r"\times"):
+                node = Call("*", (node, self.signed()))
+            elif self.take("/", r"\div"):
+                node = Call("/", (node, self.signed()))
+            elif self._is_factor_next():
+                node = _juxtaposed(node, self.power())
+            else:
+                return _scientific(node)
+
+    def signed(self) -> Node:
+        if self.take("+"):
+            return self.signed()
+        if self.take("-"):
+            return Call("neg", (self.signed(),))
+        return self.power()
+
+    def power(self) -> Node:
+        base = self.postfix()
+        while self.take("^", "**"):
+            base = Call("^", (base, self.exponent()))
+            base = self._after(base)
+        return base
+
+    def exponent(self) -> Node:
+        if self.peek("{", "("):
+            return self.group()
+        if self.take("-"):
+            return Call("neg", (self.exponent(),))
+        self.skip()
+        # In LaTeX x^23 is x^2 3; written plainly it is x^23, which everybody means.
+        return self.postfix()
+
+    def postfix(self) -> Node:
+        return self._after(self.atom())
+
+    def _after(self, node: Node) -> Node:
+        while True:
+            if self.take("!"):
+                node = Call("!", (node,))
+            elif self.take("degrees"):
+                half_turn = Call("/", (Name("pi"), Number(Fraction(180))))
+                node = Call("*", (node, half_turn))
+            elif self.take("%"):
+                node = Call("/", (node, Number(Fraction(100))))
+            elif self.take("'", r"\prime") and isinstance(node, Name):
+                node = Name(node.name + "'")
+            elif self.peek("_") and isinstance(node, Name):
+                node = Name(f"{node.name}_{self.subscript()}")
+            else:
+                return node
+
+    def subscript(self) -> str:
+        self.expect("_")
+        match = self.match(re.compile(r"\{([\w ,+-]*)\}|([A-Za-z0-9])"))
+        if match is None:
+            raise Unreadable("subscript")
+        return (match[1] or match[2] or "").replace(" ", "")
+
+    # ---------------------------------------------------------------- atoms
+
+    def _is_factor_next(self) -> bool:
+        self.skip()
+        rest = self.text[self.position : self.position + 1]
+        if rest == "\\":
+            operators = (r"\cdot", r"\times", r"\div", r"\}", r"\rangle", r"\pm", r"\mp")
+            return self.peek(*operators) is None
+        return rest.isalnum() or rest in ("(", "{", "[", ".")
+
+    def atom(self) -> Node:
+        self.skip()
+        char = self.text[self.position : self.position + 1]
+        if char.isdigit() or char == ".":
+            return self.number()
+        if char in ("(", "[", "{"):
+            return self.group()
+        if char == "|":
+            self.take("|")
+            node = self.sum()
+            self.expect("|")
+            return Call("abs", (node,))
+        if char == "\\":
+            return self.command()
+        if char.isascii() and char.isalpha():
+            return self.word()
+        raise Unreadable(char)
+
+    def group(self) -> Node:
+        closing = {"(": ")", "[": "]", "{": "}"}
+        opening = self.take(*closing)
+        if opening is None:
+            raise Unreadable("group")
+        node = self.sum()
+        self.expect(closing[opening])
+        return node
+
+    def number(self) -> Node:
+        match = self.match(_NUMBER)
+        if match is None:
+            raise Unreadable("number")
+        end = self.position
+        digits = match[0].rstrip(".")
+        decimals = len(digits.partition(".")[2]) if "." in digits else None
+        if "." in match[0]:
+            if (repeated := self._repeating(digits)) is not None:
+                return repeated
+        elif self.peek("_") and self.text[self.position + 1 :][:1] in "{0123456789":
+            raise Unreadable("a number in another base")
+        if exponent := _EXPONENT.match(self.text, self.position):
+            self.position = exponent.end()
+            return Number(Fraction(digits) * Fraction(10) ** int(exponent[1]), decimals or 0, True)
+        self.position = end  # the space before the fraction of `1 1/2` matters
+        if decimals is None and (mixed := self._mixed(int(digits))) is not None:
+            return mixed
+        return Number(Fraction(digits), decimals)
+
+    def _repeating(self, digits: str) -> Number | None:
+        r"""0.1\overline{6}, 0.\dot{3}, 0.(3) and 0.333... as the fractions that they are."""
+        start, fixed = self.position, digits.partition(".")[2]
+        if match := self.match(_REPEATING):
+            if match[5] is not None and len(fixed) > 0 and self.text[start : start + 1] != "(":
+                raise Unreadable("repeating decimal")
+            period = match[1] or match[5] or (match[2] + (match[3] or "") + (match[4] or ""))
+        elif self.match(_ELLIPSIS):
+            shortest = re.search(r"(\d+?)\1+$", fixed)
+            if shortest is None:
+                raise Unreadable("an unending decimal")
+            period, fixed = shortest[1], fixed[: shortest.start()]
+            digits = digits.partition(".")[0] + "." + fixed
+        else:
+            return None
+        scale = Fraction(1, 10 ** len(fixed) * (10 ** len(period) - 1))
+        return Number(Fraction(digits.rstrip(".") or "0") + int(period) * scale)
+
+    def _mixed(self, whole: int) -> Number | None:
+        r"""`2\frac{5}{8}` and `2 5/8` are sums."""
+        pattern = r"\s*\\frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d)(?!\d)|(\d)\s*\{(\d+)\})"
+        match = re.compile(pattern + r"|\s+(\d+)/(\d+)(?![\d.])").match(self.text, self.position)
+        if match is None:
+            return None
+        above, below = (int(group) for group in match.groups() if group is not None)
+        if below == 0 or above >= below:
+            if match[0].lstrip().startswith("\\"):
+                return None
+            raise Unreadable("mixed number")
+        self.position = match.end()
+        return Number(whole + Fraction(above, below))
+
+    def word(self) -> Node:
+        """A name of a function or constant, or one letter: letters side by side are a product."""
+        for word in _WORDS:
+            if self.text.startswith(word, self.position):
+                after = self.text[self.position + len(word) :][:1]
+                if after.isalpha() and word not in ("pi", *FUNCTIONS):
+                    continue
+                self.position += len(word)
+                return self.named(word)
+        letter = self.text[self.position]
+        self.position += 1
+        if letter in "fgh" and self.peek("("):
+            return Call(f"apply {letter}", self.arguments())
+        return Name(letter)
+
+    def named(self, word: str) -> Node:
+        if word in FUNCTIONS:
+            return self.function(word)
+        return Name("infty" if word in ("inf", "oo", "infinity") else word)
+
+    def command(self) -> Node:
+        if self.take(r"\{"):
+            node = self.sum()
+            self.expect(r"\}")
+            return node
+        if accent := self.match(_ACCENTED):
+            content = re.compile(r"\{\s*([A-Za-z]+)\s*\}|\s*([A-Za-z])")
+            if (match := self.match(content)) is None:
+                raise Unreadable(accent[0])
+            return Name(f"{accent[1]} {match[1] or match[2]}")
+        match = self.match(re.compile(r"\\([A-Za-z]+)"))
+        if match is None:
+            raise Unreadable("\\")
+        name = match[1]
+        if name == "frac":
+            return Call("/", (self.piece(), self.piece()))
+        if name == "binom":
+            return Call("binom", (self.piece(), self.piece()))
+        if name in ("lfloor", "lceil"):
+            node = self.sum()
+            self.expect(rf"\r{name[1:]}")
+            return Call("floor" if name == "lfloor" else "ceil", (node,))
+        if name in FUNCTIONS or name in CONSTANTS or name in _GREEK:
+            return self.named(name)
+        raise Unreadable(name)
+
+    def piece(self) -> Node:
+        r"""An argument of `\frac`: a group, or one sign, so that `\frac12` is a half."""
+        self.skip()
+        if self.peek("{"):
+            return self.group()
+        char = self.text[self.position : self.position + 1]
+        if char.isdigit():
+            self.position += 1
+            return Number(Fraction(char))
+        if char.isalpha():
+            self.position += 1
+            return Name(char)
+        if char == "\\":
+            return self.command()
+        raise Unreadable("argument")
+
+    def arguments(self) -> tuple[Node, ...]:
+        self.expect("(")
+        nodes = [self.sum()]
+        while self.take(","):
+            nodes.append(self.sum())
+        self.expect(")")
+        return tuple(nodes)
+
+    def function(self, name: str) -> Node:
+        name = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}.get(name, name)
+        if name == "sqrt":
+            return self._root()
+        base = None
+        if name == "log" and self.take("_"):
+            base = self.piece() if not self.peek("(") else self.group()
+        power = self.exponent() if self.take("^") else None
+        if self.peek("(", "{") and name in _MULTI_ARGUMENT:
+            arguments = self.arguments() if self.peek("(") else (self.group(),)
+        elif self.peek("(", "{", "["):
+            arguments = (self._after(self.group()),)
+        else:
+            arguments = (self._bare_argument(),)
+        if name == "log" and (base is not None or len(arguments) == 2):
+            arguments = (arguments[0], base if base is not None else arguments[1])
+        inverse = Call("neg", (Number(Fraction(1)),))
+        if power == inverse and name in ("sin", "cos", "tan", "cot", "sec", "csc"):
+            return Call(f"arc{name}", arguments)
+        call = Call(name, arguments)
+        return self._after(call) if power is None else Call("^", (call, power))
+
+    def _root(self) -> Node:
+        if self.take("["):
+            degree = self.sum()
+            self.expect("]")
+            return Call("root", (self.piece(), degree))
+        if self.peek("("):
+            return Call("sqrt", (self.group(),))
+        return Call("sqrt", (self.piece(),))
+
+    def _bare_argument(self) -> Node:
+        r"""What `\sin 2x` is the sine of: factors up to an operator, a bracket or a function."""
+        node = self.power()
+        while self._is_factor_next() and not self.peek("(", "["):
+            start = self.position
+            factor = self.power()
+            if isinstance(factor, Call) and factor.function in FUNCTIONS - {"sqrt", "root"}:
+                self.position = start
+                break
+            node = Call("*", (node, factor))
+        return node
+
+
+def _juxtaposed(left: Node, right: Node) -> Node:
+    """Two factors without a sign between; two numbers so written are two numbers."""
+    if isinstance(right, Number):
+        raise Unreadable("numbers side by side")
+    return Call("*", (left, right))
+
+
+def _scientific(node: Node) -> Node:
+    r"""`1.2 \times 10^{3}` as the one literal that it is."""
+    if not isinstance(node, Call) or node.function != "*":
+        return node
+    mantissa, power = node.arguments
+    sign = 1
+    if isinstance(mantissa, Call) and mantissa.function == "neg":
+        sign, mantissa = -1, mantissa.arguments[0]
+    if not (isinstance(mantissa, Number) and isinstance(power, Call) and power.function == "^"):
+        return node
+    base, exponent = power.arguments
+    minus = isinstance(exponent, Call) and exponent.function == "neg"
+    if minus:
+        exponent = exponent.arguments[0]  # type: ignore[union-attr]
+    if not (base == Number(Fraction(10)) and isinstance(exponent, Number)):
+        return node
+    if exponent.value.denominator != 1 or exponent.value > 999:
+        return node
+    scale = Fraction(10) ** int(-exponent.value if minus else exponent.value)
+    return Number(sign * mantissa.value * scale, mantissa.decimals or 0, True)
