@@ -22,25 +22,29 @@ _ANSWER_WORDS = (
 _ANSWER_LINE = re.compile(rf"(?:{_ANSWER_WORDS})[*_ \t]*[:：ঃ][*_]*", re.IGNORECASE)
 _SPOKEN = re.compile(
     r"\b(?:answer|option|choice) is\b(?! (?:not|wrong|incorrect))[: ]*"
-    r"|答案(?:应该是|应为|应是|是|为|选)[:： ]*|(?:故选|应选|所以选|因此选|选择)[:： ]*(?=[（(]?[A-JＡ-Ｊ])",
+    r"|答案(?:应该是|应为|应是|是|为|选)[:： ]*"
+    r"|(?:故选|应选|所以选|因此选|选择)[:： ]*(?=[（(]?[A-J])",
     re.IGNORECASE,
 )
-_BOX = re.compile(r"\\f?boxed\s*\{")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _WRAPPING = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|rm|bf)\s*\{|\\[()\[\]]|[*$`{}]|__"
 )
 _LEAD_IN = re.compile(
-    r"(?:(?:it is|that is|the|is|my|final|correct|best|most|likely|answer|option|choice|letter)\b[: ]*"
+    r"(?:(?:it is|that is|the|is|my|final|correct|best|answer|option|choice|letter)\b[: ]*"
     r"|选项|选择|选|是|为)+",
     re.IGNORECASE,
 )
-_LETTER = re.compile(r"([(\[（【])?\s*([A-J])\s*([)\]）】])?(?![^\W_])", re.IGNORECASE)
-_STOP = re.compile(r"\s*(?:[.:：、,，。;；)\-–—=]|$)")
+_LETTER = re.compile(r"([(\[（【])?\s*([A-J])\s*([)\]）】])?(?![^\W_]|['’+#])", re.IGNORECASE)
+_STOP = re.compile(r"\s*(?:\.(?![A-Za-z])|[:：、,，。;；)]|[-–—=](?=\s)|$)")
+_BRACKETED = re.compile(r"(?<!\w)[(（\[【]([A-J])[)）\]】]")
 _CONTINUES = re.compile(r"\s+(?:because|since|as|is|and|or|but|which|given|due)\b", re.IGNORECASE)
 _OTHER_LETTER = re.compile(r"(?<![^\W_])(?<!['’\\])([A-J])(?![^\W_]|['’])")
 _ARTICLE = re.compile(r"(?<![^\W_])A (?=[^\W\d_])")
 _JSON_ANSWER = re.compile(r"\"answer\"\s*:\s*(\"(?:[^\"\\]|\\.)*\"|[A-Ja-j]\b)", re.IGNORECASE)
 _FULL_WIDTH = {ord("Ａ") + offset: chr(ord("A") + offset) for offset in range(10)}
+_MAX_STATEMENT_CHARS = 2000
+_MAX_STATEMENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def read_choice(text: str, options: Mapping[str, str], *, is_whole: bool = False
         if choice or is_binding:
             return choice or Choice(None, f"no option in {_shortened(statement)}")
     spoken = list(_SPOKEN.finditer(text))
-    for match in reversed(spoken):
+    for match in spoken[: -_MAX_STATEMENTS - 1 : -1]:
         if choice := _parse(_rest_of_line(text, match.end()), options):
             return choice
     return _parse_last_line(text, options) or Choice(None, "no answer found")
@@ -92,18 +96,18 @@ def _statements(text: str) -> Iterator[tuple[str, bool]]:
     """
     lines = [(match.start(), match.end(), True) for match in _ANSWER_LINE.finditer(text)]
     boxes = [(match.start(), match.end(), False) for match in _BOX.finditer(text)]
-    for _, end, is_binding in sorted(lines + boxes, reverse=True):
+    for _, end, is_binding in sorted(lines + boxes, reverse=True)[:_MAX_STATEMENTS]:
         yield (_rest_of_line(text, end) if is_binding else _in_braces(text, end)), is_binding
 
 
 def _rest_of_line(text: str, start: int) -> str:
     """The line from `start`, or the next one that says something."""
-    return text[start:].lstrip().split("\n", 1)[0]
+    return text[start : start + _MAX_STATEMENT_CHARS].lstrip().split("\n", 1)[0]
 
 
 def _in_braces(text: str, start: int) -> str:
     depth = 1
-    for index in range(start, len(text)):
+    for index in range(start, min(len(text), start + _MAX_STATEMENT_CHARS)):
         depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
             return text[start:index]
@@ -126,7 +130,8 @@ def _parse(statement: str, options: Mapping[str, str]) -> Choice | None:
     is_own_text = _same(rest.strip(" .:：、,，。)-–—"), options[label])
     is_marked = match[1] or match[3] or _STOP.match(rest) or _CONTINUES.match(rest)
     # "A dog" and "I think": a letter before a word is a word, unless the option follows it.
-    if not (is_own_text or is_marked or (match[2].isupper() and label not in "AI")):
+    is_before_word = match[2].isupper() and label not in "AI" and rest[:1].isspace()
+    if not (is_own_text or is_marked or is_before_word):
         return None
     others = set() if is_own_text else _other_letters(rest, options) - {label}
     if others:
@@ -136,7 +141,7 @@ def _parse(statement: str, options: Mapping[str, str]) -> Choice | None:
 
 def _parse_bracketed(text: str, options: Mapping[str, str]) -> Choice | None:
     """The one option in brackets, `(B)`, of a sentence."""
-    found = {label for label in re.findall(r"[(（\[【]([A-J])[)）\]】]", text) if label in options}
+    found = {label for label in _BRACKETED.findall(text) if label in options}
     if len(found) > 1:
         return _several(found)
     return Choice(found.pop(), "letter in brackets") if found else None
