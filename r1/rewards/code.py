@@ -39,24 +39,9 @@ from r1.rewards.sandbox import Box, Sandbox, SandboxFailure, SandboxLimits, Sand
 
 # What LiveCodeBench puts before every solution (testing_util.py, `import_string`, MIT).
 _STAR_MODULES = [
-    "string",
-    "re",
-    "datetime",
-    "collections",
-    "heapq",
-    "bisect",
-    "copy",
-    "math",
-    "random",
-    "statistics",
-    "itertools",
-    "functools",
-    "operator",
-    "io",
-    "sys",
-    "json",
-    "builtins",
-    "typing",
+    *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random"),
+    *("statistics", "itertools", "functools", "operator", "io", "sys", "json"),
+    *("builtins", "typing"),
 ]
 _PLAIN_MODULES = [name for name in _STAR_MODULES if name not in ("builtins", "typing")]
 PRELUDE = "".join(
@@ -77,8 +62,9 @@ _FIRST_BATCH, _BATCH = 4, 32
 _WALL_CLOCK_FACTOR = 5.0
 _TOO_LONG = CodeVerdict("timed_out", "the time limit of all tests")
 _MIB = 1 << 20
-_INSIDE = ("__init__.py", "rewards/__init__.py") + tuple(
-    f"rewards/{name}.py" for name in ("code_values", "code_runner", "code_asserts")
+_INSIDE = (
+    *("__init__.py", "rewards/__init__.py"),
+    *("rewards/code_values.py", "rewards/code_runner.py", "rewards/code_asserts.py"),
 )
 _ENTRY = (
     "import os, sys; sys.path.insert(0, os.getcwd()); from r1.rewards.{module} import main; main()"
@@ -181,9 +167,9 @@ class _Check:
         self, box: Box, code: str, tests: StdinTests | CallTests, start: int, size: int
     ) -> list[dict[str, Any]]:
         """The reports of tests from `start`, up to one that did not end well."""
-        given = [given for given, _ in tests.pairs[start : start + size]]
-        if isinstance(tests, StdinTests):
-            given = [text.encode().decode("latin-1") for text in given]
+        pairs = tests.pairs[start : start + size]
+        # Text goes as Latin-1, as all bytes do on the way into the sandbox.
+        given = [x.encode().decode("latin-1") if isinstance(x, str) else x for x, _ in pairs]
         request = {
             "code": code,
             "prelude": PRELUDE,

@@ -8,6 +8,7 @@ line for each test, up to the first that does not end well.
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import resource
@@ -28,6 +29,8 @@ def main() -> None:
     """Run the tests of the request on standard input."""
     request = json.loads(sys.stdin.buffer.read())
     sys.path[:] = [path for path in sys.path if path.startswith("/")] + request["packages"]
+    # Programs call these two; Python's `site`, which is not loaded, would define them.
+    builtins.__dict__.update(exit=sys.exit, quit=sys.exit)
     prelude: dict[str, Any] = {}
     exec(compile(request["prelude"], "prelude.py", "exec"), prelude)
     for test in request["tests"]:
@@ -85,9 +88,9 @@ def _become_solution(
     if request["function"] is not None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     sys.argv = ["solution.py"]
     # The kernel counts whole seconds; the exact time is read afterwards.
     seconds = int(request["cpu_seconds"]) + 1
@@ -95,6 +98,8 @@ def _become_solution(
     module = ModuleType("__main__")
     module.__dict__.update(prelude)
     module.__dict__.update(__name__="__main__", __file__="solution.py")
+    # `from sys import *` in the prelude took the parent's streams.
+    module.__dict__.update(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
     sys.modules["__main__"] = module
     try:
         exec(compile(request["code"], "solution.py", "exec"), module.__dict__)

@@ -36,7 +36,7 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)
+        return str(value)
     if isinstance(value, int):
         return {"int": str(int(value))} if abs(value) >= 1 << 53 else int(value)
     if isinstance(value, float):
@@ -46,10 +46,10 @@ def encode(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return {type(value).__name__: value.decode("latin-1")}
     if isinstance(value, dict):
-        return {"dict": [[encode(key), encode(item)] for key, item in dict.items(value)]}
+        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return {kind.__name__: [encode(item) for item in kind.__iter__(value)]}
+            return {kind.__name__: [encode(item) for item in value]}
     if isinstance(value, range):
         return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, Iterator):
