@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from r1.config import Config
 from r1.records import Completion, Grade, Problem
 from r1.rewards.format import FormatStyle
+
+if TYPE_CHECKING:
+    from r1.tasks.judged import Judge
 
 Split = Literal["train", "test"]
 
@@ -123,15 +126,18 @@ class TaskConfig(Config):
     verifier_timeout_seconds: float = Field(default=5.0, gt=0)
 
 
-def build_task(config: TaskConfig) -> Task:
-    """Make the task that the config names.
+def build_task(config: TaskConfig, judge: Judge | None = None) -> Task:
+    """Make the task that the config names; `judge` grades where a judge does.
 
     Raises TaskError for an unknown name and for data that cannot be read.
     """
     family = config.name.split("/", 1)[0]
+    if family in JUDGED_TASKS:
+        return _build_judged(config, judge)
     builder = TASKS.get(family)
     if builder is None:
-        raise TaskError(f"unknown task {config.name!r}; {nearest_names(family, TASKS)}")
+        known = nearest_names(family, (*TASKS, *JUDGED_TASKS))
+        raise TaskError(f"unknown task {config.name!r}; {known}")
     return builder(config)
 
 
@@ -167,6 +173,22 @@ def _build_ifeval(config: TaskConfig) -> Task:
 
     return build_ifeval(config)
 
+
+def _build_judged(config: TaskConfig, judge: Judge | None) -> Task:
+    from r1.tasks import judged_answers, judged_pairs
+
+    builders: dict[str, Callable[[TaskConfig, Judge | None], Task]] = {
+        "simpleqa": judged_answers.build_simpleqa,
+        "chinese_simpleqa": judged_answers.build_chinese_simpleqa,
+        "frames": judged_answers.build_frames,
+        "alpaca_eval": judged_pairs.build_alpaca_eval,
+        "arena_hard": judged_pairs.build_arena_hard,
+    }
+    return builders[config.name.split("/", 1)[0]](config, judge)
+
+
+# A judge model grades these; without one their grades have no reward.
+JUDGED_TASKS = ("simpleqa", "chinese_simpleqa", "frames", "alpaca_eval", "arena_hard")
 
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
