@@ -1,31 +1,20 @@
-"""The report as one HTML file: no script, no other files, every text escaped.
-
-A page shows what a model wrote, so nothing of it may run: jinja2 escapes all text,
-and the page's own policy forbids scripts and requests.
-"""
+"""The report of a run as one HTML file."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from r1.evaluation.claims import ClaimResult
 from r1.evaluation.curves import curves_of, phase_seconds
+from r1.evaluation.html_pages import pretty, render_page
 from r1.evaluation.readings import Reply, readings_of_training, readings_through_stages
 from r1.evaluation.run_results import RunResults, StageResults
 from r1.evaluation.svg_charts import format_value, line_chart
-
-# Control characters have no place in HTML, and surrogates none in UTF-8.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 # The page's style has this many colours for phases, and grey for all others.
 OTHER_COLOR = 7
@@ -39,7 +28,8 @@ def render_html(
 ) -> str:
     """The whole page as text; `report` is what report.json holds."""
     colors = _phase_colors(run, report)
-    page = _template().render(
+    return render_page(
+        "report.html.jinja",
         run=run,
         report=report,
         claims=claims,
@@ -53,7 +43,6 @@ def render_html(
         most_bytes=max((stage.peak_rss_bytes or 0 for stage in run.stages), default=0),
         readings=readings_through_stages(run),
     )
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,7 @@ class _StageView:
             charts=charts,
             phases=_phases(stage, result, colors),
             replies=readings_of_training(stage),
-            config=_pretty(stage.config) if stage.config else "",
+            config=pretty(stage.config) if stage.config else "",
         )
 
 
@@ -150,84 +139,3 @@ def _majority_names(report: Mapping[str, Any]) -> str:
     """`cons@8`, or all names where stages have different numbers of samples."""
     keys = {key for stage in report["stages"].values() for key in stage if "cons_at_" in key}
     return ", ".join(sorted(key.replace("_at_", "@") for key in keys)) or "cons@k"
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        percent=format_percent,
-        number=format_number,
-        duration=format_duration,
-        memory=format_memory,
-        pretty=_pretty,
-        claim_number=format_claim_number,
-        verdict=format_verdict,
-    )
-    source = files("r1").joinpath("assets/report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source)
-
-
-def format_percent(value: float | None, digits: int = 1) -> str:
-    """82.4% for 0.8244; what was not measured is a dash."""
-    return "–" if value is None else f"{value * 100:.{digits}f}%"
-
-
-def format_number(value: float | None, digits: int = 1) -> str:
-    """1234.56 is 1,234.6; very small numbers keep two figures."""
-    if value is None:
-        return "–"
-    if value != 0 and abs(value) < 10**-digits:
-        return f"{value:.2g}"
-    return f"{value:,.{digits}f}"
-
-
-def format_duration(seconds: float | None) -> str:
-    """8.2 s, 9 min 12 s, 3 h 05 min."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def format_memory(num_bytes: float | None) -> str:
-    """In units of 1000: 812 MB, 2.41 GB."""
-    if not num_bytes:
-        return "–"
-    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def format_claim_number(value: float | None, unit: str) -> str:
-    """A claim's value or bound in its own unit; a dash when not measured."""
-    if value is None:
-        return "not measured"
-    if unit == "share":
-        return f"{value * 100:.1f}%"
-    if unit == "points":
-        return f"{value * 100:+.1f} points".replace("-", "−").replace("+0.0", "0")
-    if unit == "ratio":
-        return f"{value:.2f}×"
-    return f"{value:.3g}"
-
-
-def format_verdict(is_good: bool | None) -> Markup:
-    """A mark that colour-blind readers and screen readers can tell too."""
-    kind, mark, words = {
-        True: ("good", "✓", "yes"),
-        False: ("bad", "✗", "no"),
-        None: ("open", "–", "not measured"),
-    }[is_good]
-    return Markup('<span class="mark {}" role="img" aria-label="{}">{}</span>').format(
-        kind, words, mark
-    )
-
-
-def _pretty(value: Any) -> str:
-    """JSON for reading; text (a recipe's TOML) as it is."""
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

@@ -11,8 +11,8 @@ import pytest
 
 from r1.evaluation import report as report_module
 from r1.evaluation.claims import CLAIMS
+from r1.evaluation.html_pages import format_duration, format_memory, format_number
 from r1.evaluation.report import build_report
-from r1.evaluation.report_html import format_duration, format_memory, format_number
 from r1.run_log import RunError
 
 MakeRun = Callable[..., Path]
