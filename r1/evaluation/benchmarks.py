@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from r1.tasks.task import TaskConfig, TaskError, nearest_names
 
-Need = Literal["judge", "sandbox"]
 Votes = Literal["math", "exact"]
 
 _PUBLISHED = Path(__file__).resolve().parent.parent / "assets" / "published_results.json"
@@ -48,9 +47,9 @@ class Benchmark:
     """One evaluation: its task, how often it samples, and the lines of the table it fills.
 
     `name` is the row's and the task's name, `num_problems` the size of the published
-    set. `needs` are what grading takes besides the data; `stand_in` says what is measured
-    where the published set cannot be had. `votes` says how equal answers are found for
-    the majority vote, None where replies have no short answer.
+    set. Grading a reply takes `num_judge_calls` of a judge, or a sandbox; `stand_in` says what
+    is measured where the published set cannot be had. `votes` says how equal answers are
+    found for the majority vote, None where replies have no short answer.
     """
 
     name: str
@@ -59,7 +58,8 @@ class Benchmark:
     num_problems: int
     num_samples: int
     licence: str
-    needs: tuple[Need, ...] = ()
+    num_judge_calls: int = 0
+    needs_sandbox: bool = False
     votes: Votes | None = None
     stand_in: str = ""
     is_published: bool = True
@@ -118,8 +118,8 @@ _ROWS = (
         distilled="GPQA Diamond pass@1",
         licence="CC BY 4.0; its terms forbid publishing examples",
     ),
-    _row("simpleqa", "English", "SimpleQA", "Correct", 4326, licence="MIT", needs=("judge",)),
-    _row("frames", "English", "FRAMES", "Acc.", 824, licence="Apache-2.0", needs=("judge",)),
+    _row("simpleqa", "English", "SimpleQA", "Correct", 4326, licence="MIT", num_judge_calls=1),
+    _row("frames", "English", "FRAMES", "Acc.", 824, licence="Apache-2.0", num_judge_calls=1),
     _row(
         "alpaca_eval",
         "English",
@@ -128,7 +128,7 @@ _ROWS = (
         805,
         num_samples=1,
         number="length_controlled_win_rate",
-        needs=("judge",),
+        num_judge_calls=1,
         licence="CC BY-NC 4.0",
     ),
     _row(
@@ -139,7 +139,7 @@ _ROWS = (
         500,
         num_samples=1,
         number="win_rate",
-        needs=("judge",),
+        num_judge_calls=2,
         licence="Apache-2.0",
     ),
     _row(
@@ -149,7 +149,7 @@ _ROWS = (
         "Pass@1-COT",
         279,
         num_samples=8,
-        needs=("sandbox",),
+        needs_sandbox=True,
         distilled="LiveCodeBench pass@1",
         licence="MIT; problems of their sites",
     ),
@@ -162,7 +162,7 @@ _ROWS = (
         ),
         num_problems=0,
         num_samples=16,
-        needs=("sandbox",),
+        needs_sandbox=True,
         licence="problems (c) Codeforces",
     ),
     _row(
@@ -181,7 +181,7 @@ _ROWS = (
         "Acc.",
         225,
         num_samples=1,
-        needs=("sandbox",),
+        needs_sandbox=True,
         licence="MIT",
     ),
     _maths(
@@ -237,7 +237,7 @@ _ROWS = (
         "C-SimpleQA",
         "Correct",
         3000,
-        needs=("judge",),
+        num_judge_calls=1,
         licence="CC BY-NC-SA 4.0",
     ),
     _maths("gsm8k", "GSM8K", 1319, "MIT"),
@@ -254,7 +254,7 @@ _ROWS = (
         "HumanEval",
         "Pass@1",
         164,
-        needs=("sandbox",),
+        needs_sandbox=True,
         is_published=False,
         licence="MIT",
     ),
@@ -264,7 +264,7 @@ _ROWS = (
         "MBPP",
         "Pass@1",
         500,
-        needs=("sandbox",),
+        needs_sandbox=True,
         is_published=False,
         licence="CC BY 4.0",
     ),

@@ -15,6 +15,12 @@ from math import comb
 
 Scores = Sequence[Sequence[float | None]]
 
+# How a majority is found, in the words that go beside every cons@k.
+VOTE_RULE = (
+    "equal answers vote together; replies without an answer do not vote; ties by expectation "
+    "(the mean over the tied answers)"
+)
+
 # Two-sided 95% of the normal distribution: questions are many, so no t is needed.
 Z_95 = 1.959963984540054
 

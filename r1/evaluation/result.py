@@ -53,6 +53,16 @@ class EvaluationResult:
     seconds: float
     other_parts: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def num_asked(self) -> int:
+        """Samples that were asked for; `num_missing` of them are not there."""
+        return self.num_problems * self.num_samples
+
+    @property
+    def num_present(self) -> int:
+        """Samples that were answered, the ungraded ones too."""
+        return self.num_asked - self.num_missing
+
     def to_json(self) -> dict[str, Any]:
         """The fields of report.json: `pass_at_2`, ... and `cons_at_8` named by their k."""
         values = asdict(self)
@@ -67,13 +77,13 @@ def compute_result(
     *,
     num_problems: int,
     num_samples: int,
-    equivalent: Callable[[str, str], bool],
+    equivalent: Callable[[str, str], bool] | None,
 ) -> EvaluationResult:
     """Compute every metric from records.
 
     `num_problems` questions were to be answered `num_samples` times each; what is not
     among the records is counted as missing. `equivalent(a, b)` says whether two
-    extracted answers mean the same, for the majority vote.
+    extracted answers mean the same, for the majority vote; None where nothing is voted on.
     """
     questions = group_by_question(records)
     scores = [[record["reward"] for record in question] for question in questions]
@@ -84,12 +94,16 @@ def compute_result(
     votes = [
         [Vote(r["extracted"] or None, r["reward"]) for r in question] for question in questions
     ]
+    consensus = None
+    if equivalent is not None:
+        is_same = equivalent
+        consensus = _or_none(lambda: cons_at_k(votes, num_samples, is_same))
     parts = {name for record in records for name in record["parts"]}
     return EvaluationResult(
         pass_at_1=mean,
         pass_at_1_ci95=(0.0, 1.0) if mean is None else confidence_interval_95(mean, error),
         pass_at_k=_pass_at_powers_of_two(scores, num_samples, is_complete=num_absent == 0),
-        cons_at_k=_or_none(lambda: cons_at_k(votes, num_samples, equivalent)),
+        cons_at_k=consensus,
         mean_response_tokens=_mean([record["num_tokens"] for record in records]),
         format_rate=_mean_part(records, "format"),
         language_consistency=_mean_part(records, "language"),
