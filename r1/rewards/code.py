@@ -99,8 +99,13 @@ class CodeChecker:
         except SandboxFailure as error:
             return str(error)
 
-    def check(self, block: CodeBlock, tests: CodeTests) -> CodeVerdict:
-        """Run a program on its tests; all must pass, and the first that does not is told."""
+    def check(
+        self, block: CodeBlock, tests: CodeTests, test_seconds: float | None = None
+    ) -> CodeVerdict:
+        """Run a program on its tests; all must pass, and the first that does not is told.
+
+        `test_seconds` is the problem's own time limit.
+        """
         if block.language is None:
             return CodeVerdict("wrong", f"{block.tag!r} programs are not run")
         if block.language == "cpp" and not isinstance(tests, StdinTests):
@@ -108,7 +113,8 @@ class CodeChecker:
         if "\0" in block.code:
             return CodeVerdict("crashed", "the program holds a null character")
         try:
-            verdict = _Check(self.limits, self._sandbox, self._packages).run(block, tests)
+            limits = replace(self.limits, test_seconds=test_seconds or self.limits.test_seconds)
+            verdict = _Check(limits, self._sandbox, self._packages).run(block, tests)
             return replace(verdict, isolation=self._sandbox.isolation)
         except SandboxFailure as error:
             return CodeVerdict("failed", str(error))

@@ -190,6 +190,26 @@ def _build_judged(config: TaskConfig, judge: Judge | None) -> Task:
 # A judge model grades these; without one their grades have no reward.
 JUDGED_TASKS = ("simpleqa", "chinese_simpleqa", "frames", "alpaca_eval", "arena_hard")
 
+
+def _build_multiple_choice(config: TaskConfig) -> Task:
+    from r1.tasks.multiple_choice import build_multiple_choice
+
+    return build_multiple_choice(config)
+
+
+def _build_code(config: TaskConfig) -> Task:
+    from r1.tasks import code_problems, codeforces
+
+    builders: dict[str, Callable[[TaskConfig], Task]] = {
+        "livecodebench": code_problems.build_livecodebench,
+        "humaneval": code_problems.build_humaneval,
+        "mbpp": code_problems.build_mbpp,
+        "code": code_problems.build_code,
+        "codeforces": codeforces.build_codeforces,
+    }
+    return builders[config.name](config)
+
+
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
@@ -202,6 +222,11 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "csv": _build_question_answer,
     "parquet": _build_question_answer,
     "ifeval": _build_ifeval,
+    **dict.fromkeys(("livecodebench", "humaneval", "mbpp", "code", "codeforces"), _build_code),
+    **dict.fromkeys(
+        ("mmlu", "mmlu_redux", "mmlu_pro", "gpqa_diamond", "ceval", "cluewsc"),
+        _build_multiple_choice,
+    ),
 }
 
 
