@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 # The words for "Answer:" of openai/simple-evals (MIT), common.py, MULTILINGUAL_ANSWER_REGEXES.
@@ -176,15 +176,18 @@ def _option_of(text: str, options: Mapping[str, str]) -> str | None:
     if len(text.strip(" .()")) <= 1 and text.strip(" .()").upper() in options:
         return None
     found = [label for label, option in options.items() if _same(text, option)]
-    return found[0] if len(found) == 1 else None
+    # Genotypes differ by case alone: Bb is not bb.
+    exact = [label for label in found if _plain(text, str) == _plain(options[label], str)]
+    best = exact or found
+    return best[0] if len(best) == 1 else None
 
 
 def _same(text: str, option: str) -> bool:
     return bool(_plain(text)) and _plain(text) == _plain(option)
 
 
-def _plain(text: str) -> str:
-    return " ".join(_WRAPPING.sub("", text).split()).rstrip(".。 ").casefold()
+def _plain(text: str, fold: Callable[[str], str] = str.casefold) -> str:
+    return fold(" ".join(_WRAPPING.sub("", text).split()).rstrip(".。 "))
 
 
 def _shortened(text: str, length: int = 60) -> str:

@@ -85,6 +85,9 @@ def _read_json(path: Path) -> Iterator[Row]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # data sets name JSON Lines .json too
+            yield from _read_jsonl(path)
+            return
         message = f"{path}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})"
         raise TaskError(message) from None
     except (ValueError, RecursionError) as error:

@@ -125,6 +125,8 @@ def test_the_option_that_a_reply_chooses(text: str, label: str | None) -> None:
         (NUMBERS, "Answer: 0.5", "E"),
         (NUMBERS, "Answer: 5", None),
         ({"A": "same", "B": "same"}, "Answer: same", None),
+        ({"A": "bb bb", "B": "Bb BB", "C": "Bb Bb"}, "Answer: Bb Bb", "C"),
+        ({"A": "bb bb", "B": "Bb BB", "C": "Bb Bb"}, "Answer: BB BB", None),
         ({"A": "是", "B": "否"}, "答案：是", "A"),
         ({"A": "是", "B": "否"}, "答案：B", "B"),
         ({"A": "是", "B": "否"}, "答案：B. 否", "B"),

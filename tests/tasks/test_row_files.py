@@ -95,3 +95,9 @@ def test_a_missing_file_names_what_the_folder_holds(tmp_path: Path) -> None:
         read_rows(tmp_path / "no" / "such.jsonl")
     with pytest.raises(TaskError, match=r"a folder, not a file; it holds train\.jsonl$"):
         read_rows(tmp_path)
+
+
+def test_json_lines_in_a_file_named_json(tmp_path: Path) -> None:
+    path = tmp_path / "test_public.json"
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    assert [row.data["a"] for row in read_rows(path)] == [1, 2]
