@@ -4,21 +4,115 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from r1.cli.settings import DryRun, Settings, run_verb
+from r1.cli.evaluation_request import EvaluationOptions, perform
+from r1.cli.settings import DryRun, run_verb
+
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL] [ROW]... [KEY=VALUE]...",
+        help="A model and rows of the table (all that can be measured, without a row), or a "
+        "TOML file, and settings that override it.",
+        show_default=False,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Where results go; runs/evaluate/MODEL without it."),
+]
+Responses = Annotated[
+    Path | None,
+    typer.Option(help="Score replies from elsewhere: a file with id or prompt, and response."),
+]
 
 
-def evaluate(settings: Settings, dry_run: DryRun = False) -> None:
-    """Measure pass@1, pass@k and cons@k on a task, with both error bars.
+def evaluate(
+    arguments: Arguments = None,
+    dry_run: DryRun = False,
+    output: Folder = None,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show the table: what is here, and how to get the rest.")
+    ] = False,
+    responses: Responses = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Grade a folder's stored replies again.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two folders question by question.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Join the samples of several folders into --output.")
+    ] = False,
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server, http://localhost:8000/v1.")
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="The model's name on the server, if not MODEL.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable that holds the server's key.")
+    ] = None,
+    endpoint: Annotated[
+        Literal["chat", "completions"], typer.Option(help="Of the server.")
+    ] = "chat",
+    judge: Annotated[
+        str | None, typer.Option(help="The model that judges the rows that need it.")
+    ] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="The judge's server; --base-url without it.")
+    ] = None,
+    judge_key_env: Annotated[
+        str | None, typer.Option(help="The environment variable that holds the judge's key.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Your folder of benchmark data, one folder a row.")
+    ] = None,
+) -> None:
+    """Measure a model on the benchmark table by the published protocol, with both error bars.
 
-    [dim]r1 evaluate model=tiny task.name=miniature num_samples=8 output=runs/eval[/dim]
+    [dim]r1 evaluate runs/quickstart gsm8k math500 num_samples=4
+    r1 evaluate tiny miniature num_problems=50 sampling.max_tokens=256
+    r1 evaluate deepseek-reasoner aime2024 --base-url https://api.deepseek.com --api-key-env KEY
+    r1 evaluate math500 --responses replies.jsonl
+    r1 evaluate --compare runs/evaluate/a runs/evaluate/b
+    r1 evaluate model=tiny task.name=miniature num_samples=8 output=runs/eval[/dim]
     """
-    from r1.evaluation.run_evaluate import EvaluateConfig, run_evaluate
+    given = arguments or []
+    if _is_config(given) and not (show_list or responses or regrade or compare or merge):
+        from r1.evaluation.run_evaluate import EvaluateConfig, run_evaluate
 
-    run_verb("evaluate", EvaluateConfig, run_evaluate, settings, dry_run)
+        run_verb("evaluate", EvaluateConfig, run_evaluate, given, dry_run)
+        return
+    options = EvaluationOptions(
+        dry_run=dry_run,
+        output=output,
+        show_list=show_list,
+        responses=responses,
+        regrade=regrade,
+        compare=compare,
+        merge=merge,
+        base_url=base_url,
+        model_name=model_name,
+        api_key_env=api_key_env,
+        endpoint=endpoint,
+        judge=judge,
+        judge_url=judge_url,
+        judge_key_env=judge_key_env,
+        data=data,
+    )
+    perform(given, options)
+
+
+def _is_config(arguments: list[str]) -> bool:
+    """Whether it is one task by its config: a TOML file, or settings that name the task."""
+    places = [text for text in arguments if "=" not in text]
+    if any(place.endswith((".toml", ".json")) for place in places):
+        return True
+    return not places and any(text.startswith("task.name=") for text in arguments)
 
 
 def report(

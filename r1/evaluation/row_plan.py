@@ -102,11 +102,19 @@ def plan_rows(
 
 
 def plan_row(
-    benchmark: Benchmark, config: EvaluateConfig, judge: Judge | None, *, is_thorough: bool = True
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    judge: Judge | None,
+    *,
+    is_thorough: bool = True,
+    is_judged_elsewhere: bool = False,
 ) -> RowPlan:
-    """Check one row: its data, its judge, its sandbox; `is_thorough` reads every gold answer."""
+    """Check one row: its data, its judge, its sandbox.
+
+    `is_thorough` reads every gold answer; `is_judged_elsewhere` asks for no judge.
+    """
     try:
-        if benchmark.num_judge_calls and judge is None:
+        if benchmark.num_judge_calls and judge is None and not is_judged_elsewhere:
             raise TaskError("it needs a judge: --judge MODEL --judge-url URL")
         if benchmark.needs_sandbox:
             strongest_isolation()
@@ -160,15 +168,13 @@ def cost_table(plans: Sequence[RowPlan]) -> str:
     return aligned([head, *rows])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def aligned(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:
+    """Columns as wide as their widest cell, the first `num_left` to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
+            cell.ljust(width) if column < num_left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]

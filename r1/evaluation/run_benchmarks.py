@@ -56,10 +56,7 @@ def run_benchmarks(
     ValueError of one line.
     """
     plans = plan_rows(names, model, output, overrides, judge)
-    say(cost_table(plans))
-    for plan in plans:
-        if plan.reason:
-            say(f"left out: {plan.benchmark.name}: {plan.reason}")
+    say(_describe(plans))
     check_disk(plans, output)
     measured = [plan for plan in plans if not plan.reason]
     with RunFolder.open(output):
@@ -67,6 +64,22 @@ def run_benchmarks(
         for plan in measured:
             _measure(plan, opened)
         return write_outputs(output)
+
+
+def preview_benchmarks(
+    model: str,
+    names: Sequence[str],
+    output: Path,
+    overrides: Sequence[str],
+    judge: Judge | None = None,
+) -> str:
+    """What `run_benchmarks` would do and cost; starts nothing. Raises as it does."""
+    return _describe(plan_rows(names, model, output, overrides, judge))
+
+
+def _describe(plans: Sequence[RowPlan]) -> str:
+    left_out = [f"left out: {p.benchmark.name}: {p.reason}" for p in plans if p.reason]
+    return "\n".join([cost_table(plans), *left_out])
 
 
 def open_generator(config: EvaluateConfig, server: ServerConfig | None) -> Opened:

@@ -1,0 +1,207 @@
+"""What `r1 evaluate` was asked to do: which model, which rows, from where, and where to."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from r1.backends.openai_http_client import ServerConfig
+    from r1.tasks.judged import Judge
+
+# Nearer than this to a row's name, a word was meant as one.
+_NEAR = 0.75
+_DEFAULT_FOLDER = Path("runs/evaluate")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """The options of the verb; their help says what they mean."""
+
+    dry_run: bool
+    output: Path | None
+    show_list: bool
+    responses: Path | None
+    regrade: bool
+    compare: bool
+    merge: bool
+    base_url: str | None
+    model_name: str | None
+    api_key_env: str | None
+    endpoint: Literal["chat", "completions"]
+    judge: str | None
+    judge_url: str | None
+    judge_key_env: str | None
+    data: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The arguments by what they are."""
+
+    model: str | None
+    rows: Sequence[str]
+    overrides: Sequence[str]
+    output: Path | None
+
+
+def perform(arguments: Sequence[str], options: EvaluationOptions) -> None:
+    """Do what was asked and print what came of it; raises ValueError of one line."""
+    from r1.tasks.benchmark_data import DATA_VARIABLE
+
+    if options.data is not None:
+        if not options.data.expanduser().is_dir():
+            raise ValueError(f"--data {options.data}: no such folder")
+        os.environ[DATA_VARIABLE] = str(options.data.expanduser())
+    folders = [Path(text).expanduser() for text in arguments if "=" not in text]
+    if options.show_list:
+        from r1.evaluation.benchmark_list import list_benchmarks
+
+        print(list_benchmarks(has_judge=options.judge is not None))
+    elif options.compare:
+        _compare(folders, options)
+    elif options.merge:
+        _merge(folders, options)
+    elif options.regrade:
+        _regrade(folders, options)
+    elif options.responses is not None:
+        _score_responses(split_words(arguments, options.output), options)
+    else:
+        _measure(split_words(arguments, options.output), options)
+
+
+def split_words(arguments: Sequence[str], output: Path | None) -> Words:
+    """Tell rows, the model and settings apart.
+
+    Raises ValueError for two models, and for a word that is nearly a row's name.
+    """
+    from r1.evaluation.benchmarks import ALIASES, BENCHMARKS, is_generated
+
+    known = {*BENCHMARKS, *ALIASES}
+    overrides = [text for text in arguments if "=" in text]
+    rows: list[str] = []
+    models = [text.partition("=")[2] for text in overrides if text.startswith("model=")]
+    for text in (text for text in arguments if "=" not in text):
+        if text in known or is_generated(text):
+            rows.append(text)
+            continue
+        near = difflib.get_close_matches(text, known, n=1, cutoff=_NEAR)
+        if near and not Path(text).expanduser().exists():
+            raise ValueError(f"unknown row {text!r}; did you mean {near[0]}?")
+        models.append(text)
+    if len(models) > 1:
+        raise ValueError(
+            f"one model, not {len(models)}: {', '.join(models)} (r1 evaluate --list shows the rows)"
+        )
+    outputs = [Path(text.partition("=")[2]) for text in overrides if text.startswith("output=")]
+    kept = [text for text in overrides if text.partition("=")[0] not in ("model", "output")]
+    return Words(models[0] if models else None, rows, kept, output or next(iter(outputs), None))
+
+
+def _measure(words: Words, options: EvaluationOptions) -> None:
+    from r1.evaluation.run_benchmarks import preview_benchmarks, run_benchmarks
+
+    server = _server(words, options)
+    model = words.model or options.model_name
+    if model is None:
+        raise ValueError("r1 evaluate needs a model, such as: r1 evaluate tiny miniature")
+    overrides = list(words.overrides)
+    output = words.output or _DEFAULT_FOLDER / Path(model).name
+    if server is None and Path(model).expanduser().is_dir():
+        from r1.serving.chosen_model import choose_model
+
+        chosen = choose_model(model)
+        model = str(chosen.path)
+        if chosen.prompt_style is not None:
+            overrides.insert(0, f"prompt_style={chosen.prompt_style}")
+    judge = _judge(options, output)
+    if options.dry_run:
+        print(preview_benchmarks(model, words.rows, output, overrides, judge))
+        return
+    _print_table(run_benchmarks(model, words.rows, output, overrides, server, judge))
+
+
+def _score_responses(words: Words, options: EvaluationOptions) -> None:
+    from r1.evaluation.run_stored import score_responses
+
+    assert options.responses is not None
+    if len(words.rows) != 1 or words.model is not None:
+        raise ValueError(
+            "--responses needs one row and no model: r1 evaluate math500 --responses F"
+        )
+    path = options.responses.expanduser()
+    output = words.output or _DEFAULT_FOLDER / path.name.partition(".")[0]
+    judge = _judge(options, output)
+    _print_table(score_responses(words.rows[0], path, output, words.overrides, judge))
+
+
+def _regrade(folders: Sequence[Path], options: EvaluationOptions) -> None:
+    from r1.evaluation.run_stored import regrade_folder
+
+    if len(folders) != 1:
+        raise ValueError("--regrade needs one folder: r1 evaluate runs/evaluate/MODEL --regrade")
+    for line in regrade_folder(folders[0], _judge(options, folders[0])):
+        print(line)
+
+
+def _merge(folders: Sequence[Path], options: EvaluationOptions) -> None:
+    from r1.evaluation.run_stored import merge_folders
+
+    if len(folders) < 2 or options.output is None:
+        raise ValueError("--merge needs folders and --output: r1 evaluate --merge A B -o C")
+    judge = _judge(options, options.output)
+    _print_table(merge_folders(folders, options.output, judge))
+
+
+def _compare(folders: Sequence[Path], options: EvaluationOptions) -> None:
+    from r1.evaluation.compare import compare_folders, comparison_text, write_comparison
+
+    if len(folders) != 2:
+        raise ValueError("--compare needs two folders: r1 evaluate --compare A B")
+    rows = compare_folders(folders[0], folders[1])
+    print(comparison_text(rows, str(folders[0]), str(folders[1])), end="")
+    if options.output is not None:
+        path = options.output / "comparison.json"
+        write_comparison(rows, path)
+        print(path)
+
+
+def _server(words: Words, options: EvaluationOptions) -> ServerConfig | None:
+    if options.base_url is None:
+        return None
+    from r1.backends.openai_http_client import ServerConfig
+
+    name = options.model_name or words.model
+    if name is None:
+        raise ValueError("--base-url needs a model: r1 evaluate MODEL ROW --base-url URL")
+    return ServerConfig(
+        url=options.base_url,
+        model=name,
+        endpoint=options.endpoint,
+        api_key_variable=options.api_key_env,
+    )
+
+
+def _judge(options: EvaluationOptions, output: Path) -> Judge | None:
+    if options.judge is None:
+        return None
+    url = options.judge_url or options.base_url
+    if url is None:
+        raise ValueError("--judge needs its server: --judge-url URL")
+    from r1.backends.openai_http_client import ServerConfig
+    from r1.evaluation.judges import ServerJudge
+
+    key = options.judge_key_env or options.api_key_env
+    config = ServerConfig(url=url, model=options.judge, api_key_variable=key)
+    return ServerJudge(config, output / "judge_cache.jsonl")
+
+
+def _print_table(paths: Sequence[Path]) -> None:
+    markdown = next(path for path in paths if path.suffix == ".md")
+    print(markdown.read_text(encoding="utf-8"), end="")
+    for path in paths:
+        print(path)
