@@ -19,7 +19,7 @@ from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.sampler import stream_key
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.records import FinishReason, GenerationRequest, Sample
 from r1.text.tokenizer import Tokenizer
 
@@ -34,7 +34,7 @@ class Engine:
     """
 
     def __init__(
-        self, model: LlamaForCausalLM, tokenizer: Tokenizer, config: EngineConfig | None = None
+        self, model: LanguageModel, tokenizer: Tokenizer, config: EngineConfig | None = None
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from r1.config import Config
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 
 
 class EngineConfig(Config):
@@ -25,7 +27,7 @@ class EngineConfig(Config):
     enable_prefix_caching: bool = True
 
 
-def num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
+def num_blocks(model: LanguageModel, config: EngineConfig) -> int:
     """How many blocks the KV cache gets; ValueError when the limits contradict each other."""
     if config.max_num_batched_tokens < config.max_num_seqs:
         raise ValueError(
@@ -35,7 +37,7 @@ def num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
     if config.num_blocks is not None:
         return config.num_blocks
     shape = model.config
-    token_bytes = 2 * shape.num_key_value_heads * shape.head_dim * shape.num_hidden_layers
+    token_bytes = math.prod(shape.kv_entry_shape) * shape.num_hidden_layers
     token_bytes *= model.head_weight.element_size()
     count = config.kv_cache_bytes // (token_bytes * config.block_size)
     if count < 1:
@@ -46,7 +48,7 @@ def num_blocks(model: LlamaForCausalLM, config: EngineConfig) -> int:
     return count
 
 
-def max_model_len(model: LlamaForCausalLM, config: EngineConfig, num_blocks: int) -> int:
+def max_model_len(model: LanguageModel, config: EngineConfig, num_blocks: int) -> int:
     """Tokens of prompt and reply together; ValueError when cache or model hold fewer."""
     capacity = num_blocks * config.block_size
     context = model.config.max_position_embeddings

@@ -3,7 +3,9 @@
 A layer's cache is one tensor [block, token, 2 (key, value), G, K]: a sequence's
 context is read by one `index_select` of whole blocks, which on a CPU copies rows
 of kilobytes, and goes to SDPA as a strided view. Query heads that share a KV head
-are rows of one query in decode, so keys and values are never repeated.
+are rows of one query in decode, so keys and values are never repeated. Multi-head
+latent attention keeps one vector a token, [block, token, 1, 1, C + R], which is key
+and value at once.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class PagedKVCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (num_blocks, block_size, 2, config.num_key_value_heads, config.head_dim)
+        shape = (num_blocks, block_size, *config.kv_entry_shape)
         # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
         # CPU untouched pages cost nothing until they are written.
         try:
@@ -103,12 +105,15 @@ class BoundKVCache:
         layer: int,
         query_BTHK: torch.Tensor,
         key_BTGK: torch.Tensor,
-        value_BTGK: torch.Tensor,
+        value_BTGK: torch.Tensor | None,
         scale: float,
     ) -> torch.Tensor:
         """Write the step's keys and values, then attend; returns [1, N, H, K]."""
         blocks = self.layers[layer]
-        key_value = torch.stack((key_BTGK[0], value_BTGK[0]), dim=1)
+        if value_BTGK is None:
+            key_value = key_BTGK[0, :, None]
+        else:
+            key_value = torch.stack((key_BTGK[0], value_BTGK[0]), dim=1)
         blocks.flatten(0, 1).index_copy_(0, self.metadata.write_slots, key_value)
         query_NHK = query_BTHK[0]
         outputs = [
@@ -123,11 +128,9 @@ def _attend_bucket(
 ) -> torch.Tensor:
     num_rows, head_dim = bucket.num_rows, query_NHK.shape[-1]
     num_heads, num_kv_heads = query_NHK.shape[1], blocks.shape[3]
-    context_BSGK2 = blocks.index_select(0, bucket.block_ids).view(
-        num_rows, -1, 2, num_kv_heads, head_dim
-    )
-    key_BGSK = context_BSGK2[:, :, 0].transpose(1, 2)
-    value_BGSK = context_BSGK2[:, :, 1].transpose(1, 2)
+    context_BS2GK = blocks.index_select(0, bucket.block_ids).view(num_rows, -1, *blocks.shape[2:])
+    key_BGSK = context_BS2GK[:, :, 0].transpose(1, 2)
+    value_BGSK = context_BS2GK[:, :, -1].transpose(1, 2)
     if bucket.pad_index is None:
         # One token a row: its heads of one KV group are that group's "query tokens".
         query_BGTK = query_NHK.reshape(num_rows, num_kv_heads, -1, head_dim)
@@ -136,13 +139,17 @@ def _attend_bucket(
         )
         return output_BGTK.reshape(num_rows, num_heads, head_dim)
     query_BTHK = query_NHK.index_select(0, bucket.pad_index).unflatten(0, (num_rows, -1))
+    if num_kv_heads == 1:
+        # A view for every head; `enable_gqa` may copy the one head's context instead.
+        key_BGSK = key_BGSK.expand(-1, num_heads, -1, -1)
+        value_BGSK = value_BGSK.expand(-1, num_heads, -1, -1)
     output_BHTK = F.scaled_dot_product_attention(
         query_BTHK.transpose(1, 2),
         key_BGSK,
         value_BGSK,
         attn_mask=bucket.mask,
         scale=scale,
-        enable_gqa=num_heads != num_kv_heads,
+        enable_gqa=num_heads != key_BGSK.shape[1],
     )
     assert bucket.unpad_index is not None
     return output_BHTK.transpose(1, 2).flatten(0, 1).index_select(0, bucket.unpad_index)

@@ -11,7 +11,7 @@ from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
 from r1.engine.sampler import SampledTokens, sample
 from r1.engine.scheduler import PrefillChunk, ScheduledBatch
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 
 # Decoding rows are sorted by length and attend in buckets of this many, so that few
 # rows are padded to the longest of all.
@@ -34,7 +34,7 @@ class ModelRunner:
     """Runs scheduled batches on one model over one cache."""
 
     def __init__(
-        self, model: LlamaForCausalLM, kv_cache: PagedKVCache, input_batch: InputBatch
+        self, model: LanguageModel, kv_cache: PagedKVCache, input_batch: InputBatch
     ) -> None:
         self.model = model
         self.kv_cache = kv_cache

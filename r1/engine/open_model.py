@@ -12,17 +12,17 @@ from r1.generator import Generator
 from r1.models.architectures import parse_dtype
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_language_model
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig, unknown_name_message
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 # What samples from a model: our engine, or a backend with a copy of the weights.
-GeneratorFactory = Callable[[LlamaForCausalLM, Tokenizer, EngineConfig], Generator]
+GeneratorFactory = Callable[[LanguageModel, Tokenizer, EngineConfig], Generator]
 
 
 def open_model(
     name: str, *, dtype: str | None = None, device: str = "auto"
-) -> tuple[LlamaForCausalLM, Tokenizer]:
+) -> tuple[LanguageModel, Tokenizer]:
     """A model and its tokenizer by catalogue name, path or hub id.
 
     `dtype` None keeps the checkpoint's own. Raises ValueError when it cannot be opened

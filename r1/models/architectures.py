@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from r1.models.deepseek_v3 import (
+    DeepseekV3ForCausalLM,
+    DeepseekV3ForSequenceClassification,
+)
+from r1.models.language_model import LanguageModel, SequenceScorer
 from r1.models.layers import RMSNorm
-from r1.models.llama import LlamaForCausalLM, SequenceScorer
+from r1.models.llama import LlamaForCausalLM, LlamaForSequenceClassification
 from r1.models.model_config import ModelConfig, RopeParameters, unknown_name_message
+from r1.models.moe import Experts, Router
 
 __all__ = [
     "ARCHITECTURES",
@@ -21,13 +28,15 @@ __all__ = [
     "parse_dtype",
 ]
 
-Model = LlamaForCausalLM | SequenceScorer
+Model = LanguageModel | SequenceScorer
 
-ARCHITECTURES: dict[str, type[LlamaForCausalLM] | type[SequenceScorer]] = {
+ARCHITECTURES: dict[str, Callable[[ModelConfig], Model]] = {
     "LlamaForCausalLM": LlamaForCausalLM,
     "Qwen2ForCausalLM": LlamaForCausalLM,
-    "LlamaForSequenceClassification": SequenceScorer,
-    "Qwen2ForSequenceClassification": SequenceScorer,
+    "DeepseekV3ForCausalLM": DeepseekV3ForCausalLM,
+    "LlamaForSequenceClassification": LlamaForSequenceClassification,
+    "Qwen2ForSequenceClassification": LlamaForSequenceClassification,
+    "DeepseekV3ForSequenceClassification": DeepseekV3ForSequenceClassification,
 }
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,9 +54,15 @@ def allocate_model(config: ModelConfig, dtype: torch.dtype, device: str | torch.
     """A model with uninitialised weights, to be filled by a checkpoint loader."""
     with torch.device("meta"):
         model = ARCHITECTURES[config.architecture](config)
+
+    def allocate(meta: Tensor) -> Tensor:
+        # What no gradient trains, the routers' selection bias, stays fp32 as in the release.
+        chosen = dtype if meta.requires_grad else torch.float32
+        return torch.empty(meta.shape, dtype=chosen, device=device)
+
     # Module.to_empty does the same through empty_like, which imports half a second of torch
     # decompositions for meta tensors.
-    return model._apply(lambda meta: torch.empty(meta.shape, dtype=dtype, device=device))
+    return model._apply(allocate)
 
 
 def build_model(
@@ -67,6 +82,12 @@ def build_model(
     for module in model.modules():
         if isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
+        elif isinstance(module, Experts):
+            _init_normal(module.gate_up_proj, config.initializer_range, generator)
+            _init_normal(module.down_proj, config.initializer_range, generator)
+        elif isinstance(module, Router):
+            _init_normal(module.weight, config.initializer_range, generator)
+            nn.init.zeros_(module.e_score_correction_bias)
         elif isinstance(module, (nn.Linear, nn.Embedding)):
             _init_normal(module.weight, config.initializer_range, generator)
         if isinstance(module, nn.Linear) and module.bias is not None:
@@ -74,7 +95,7 @@ def build_model(
     return model
 
 
-def build_scorer(model: LlamaForCausalLM, seed: int = 0) -> SequenceScorer:
+def build_scorer(model: LanguageModel, seed: int = 0) -> SequenceScorer:
     """A reward model on a copy of `model`'s decoder, with a new scalar head.
 
     The head starts normal with deviation 1 / sqrt(D + 1), which keeps first
@@ -84,7 +105,9 @@ def build_scorer(model: LlamaForCausalLM, seed: int = 0) -> SequenceScorer:
     weight = model.model.embed_tokens.weight
     scorer = allocate_model(config, weight.dtype, weight.device)
     assert isinstance(scorer, SequenceScorer)
-    scorer.model.load_state_dict(model.model.state_dict())
+    weights = model.model.state_dict()
+    # A scorer predicts no tokens, so it has no layer for the token after the next either.
+    scorer.model.load_state_dict({name: weights[name] for name in scorer.model.state_dict()})
     generator = torch.Generator("cpu").manual_seed(seed)
     _init_normal(scorer.score.weight, (config.hidden_size + 1) ** -0.5, generator)
     return scorer
@@ -97,6 +120,7 @@ def scorer_config(config: ModelConfig) -> ModelConfig:
     return replace(
         config,
         architecture=f"{family}ForSequenceClassification",
+        num_nextn_predict_layers=None if config.num_nextn_predict_layers is None else 0,
         extra={**config.extra, **labels},
     )
 

@@ -24,12 +24,18 @@ class KVCache(Protocol):
     """Keys and values of earlier tokens; how they are kept is the engine's matter."""
 
     def attend(
-        self, layer: int, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor, scale: float
+        self,
+        layer: int,
+        query_BTHK: Tensor,
+        key_BTGK: Tensor,
+        value_BTGK: Tensor | None,
+        scale: float,
     ) -> Tensor:
         """Store this step's keys and values, attend to all so far, return [B, T, H, K].
 
-        Query and key come with their rotary positions applied. `scale` multiplies
-        the dot products before the softmax.
+        Query and key come with their rotary positions applied. `value_BTGK` None: the
+        keys are the values too, and are stored once. `scale` multiplies the dot
+        products before the softmax.
         """
         ...
 

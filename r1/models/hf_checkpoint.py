@@ -17,7 +17,7 @@ from torch import Tensor
 from r1.atomic_files import atomic_folder, recover_folder, write_json
 from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
 from r1.models.gguf_checkpoint import load_gguf_model
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
 from r1.models.weights import fill_weights, shorten_names
 
@@ -59,10 +59,10 @@ def load_model(
 
 def load_language_model(
     path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
-) -> LlamaForCausalLM:
+) -> LanguageModel:
     """`load_model` where only a language model will do; ValueError for a reward model."""
     model = load_model(path, dtype=dtype, device=device)
-    if not isinstance(model, LlamaForCausalLM):
+    if not isinstance(model, LanguageModel):
         kind = model.config.architecture
         raise ValueError(f"{path}: {kind} is a reward model; a language model is needed here")
     return model
@@ -89,7 +89,7 @@ def save_model(
     the model. Raises RunError, in one line, when the disk is full or read-only.
     """
     folder = Path(folder)
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    tensors = dict(model.checkpoint_tensors())
     with atomic_folder(folder) as staging:
         if folder.is_dir():
             _keep_other_files(folder, staging)

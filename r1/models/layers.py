@@ -1,8 +1,9 @@
 """The small parts of a decoder block: RMSNorm, rotary positions, the gated MLP.
 
 Shape suffixes, here and in the whole project: B sequences, T query tokens, S key
-tokens, N packed tokens, D hidden, H heads, G key-value heads, K head dim, V
-vocabulary, F feed-forward.
+tokens, N packed tokens, D hidden, H heads, G key-value heads, K head dim, C latent of
+keys and values, R rotated dims, V vocabulary, F feed-forward, E experts, A experts of
+a token.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Tensor:
     RoFormer (arXiv:2104.09864); linear scaling (arXiv:2306.15595); the llama3
     type is Llama 3.1's `apply_scaling`: wavelengths shorter than
     context / high_freq_factor stay, those longer than context / low_freq_factor
-    are divided by `factor`, between them both are blended.
+    are divided by `factor`, between them both are blended. YaRN (arXiv:2309.00071,
+    section 3.2) blends over the pairs' numbers instead, between those that make
+    `beta_fast` and `beta_slow` turns, as its published code rounds them.
     """
     exponents = torch.arange(0, head_dim, 2, device="cpu").float() / head_dim
     frequencies = 1.0 / (rope.rope_theta**exponents)
@@ -65,8 +68,24 @@ def inverse_frequencies(rope: RopeParameters, head_dim: int) -> Tensor:
         span = rope.high_freq_factor - rope.low_freq_factor
         keep = ((turns - rope.low_freq_factor) / span).clamp(0.0, 1.0)
         return keep * frequencies + (1 - keep) * frequencies / rope.factor
+    if rope.rope_type == "yarn":
+        keep = 1 - _yarn_ramp(rope, head_dim)
+        return frequencies / rope.factor * (1 - keep) + frequencies * keep
     assert rope.rope_type == "default", rope.rope_type
     return frequencies
+
+
+def _yarn_ramp(rope: RopeParameters, head_dim: int) -> Tensor:
+    """0 for the pairs that stay as they are, 1 for those divided by `factor`."""
+
+    def pair_with_turns(turns: float) -> float:
+        wavelength = rope.original_max_position_embeddings / turns
+        return head_dim * math.log(wavelength / (2 * math.pi)) / (2 * math.log(rope.rope_theta))
+
+    first = max(math.floor(pair_with_turns(rope.beta_fast)), 0)
+    last = min(math.ceil(pair_with_turns(rope.beta_slow)), head_dim - 1)
+    pairs = torch.arange(head_dim // 2, device="cpu").float()
+    return ((pairs - first) / max(last - first, 0.001)).clamp(0.0, 1.0)
 
 
 class RotaryEmbedding:
@@ -77,14 +96,17 @@ class RotaryEmbedding:
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        self.frequencies = inverse_frequencies(config.rope, config.head_dim)
+        self.frequencies = inverse_frequencies(config.rope, config.rope_dim)
+        self.scale = config.rope.rotation_scale
 
     def __call__(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return (cos, sin), each [B, T, 1, K] in `dtype`, both halves of K alike."""
+        """Return (cos, sin), each [B, T, 1, K] in `dtype`, both halves of K alike, scaled."""
         if self.frequencies.device != positions_BT.device:
             self.frequencies = self.frequencies.to(positions_BT.device)
         angles_BTK = positions_BT[..., None, None].float() * self.frequencies
         cos, sin = angles_BTK.cos(), angles_BTK.sin()
+        if self.scale != 1.0:
+            cos, sin = cos * self.scale, sin * self.scale
         return torch.cat((cos, cos), -1).to(dtype), torch.cat((sin, sin), -1).to(dtype)
 
 
@@ -94,12 +116,22 @@ def apply_rope(heads_BTHK: Tensor, cos_BT1K: Tensor, sin_BT1K: Tensor) -> Tensor
     return heads_BTHK * cos_BT1K + torch.cat((-second, first), -1) * sin_BT1K
 
 
-class SwiGLU(nn.Module):
-    """The gated feed-forward block (arXiv:2002.05202)."""
+def split_pairs(heads_BTHK: Tensor) -> Tensor:
+    """Pairs (2i, 2i + 1) moved to (i, i + K/2), where `apply_rope` expects them.
 
-    def __init__(self, config: ModelConfig) -> None:
+    DeepSeek's checkpoints lay pairs side by side. Queries and keys are reordered alike,
+    so their products do not change.
+    """
+    return heads_BTHK.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
+
+
+class SwiGLU(nn.Module):
+    """The gated feed-forward block (arXiv:2002.05202), `intermediate_size` wide unless told."""
+
+    def __init__(self, config: ModelConfig, intermediate_size: int | None = None) -> None:
         super().__init__()
-        hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        inner = intermediate_size or config.intermediate_size
+        hidden, bias = config.hidden_size, config.mlp_bias
         self.gate_proj = Linear(hidden, inner, bias=bias)
         self.up_proj = Linear(hidden, inner, bias=bias)
         self.down_proj = Linear(inner, hidden, bias=bias)

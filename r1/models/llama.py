@@ -7,14 +7,10 @@ With one it is generation's: the cache stores keys and values and attends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from r1.models.attention import AttentionPlan, KVCache, segment_attention
+from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
 from r1.models.layers import Embedding, Linear, RMSNorm, RotaryEmbedding, SwiGLU, apply_rope
 from r1.models.model_config import ModelConfig
 
@@ -76,7 +72,7 @@ class DecoderLayer(nn.Module):
         return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
 
 
-class LlamaModel(nn.Module):
+class LlamaModel(Decoder):
     """Embedding, decoder layers and final norm: everything but the head."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -100,77 +96,15 @@ class LlamaModel(nn.Module):
         return self.norm(hidden_BTD)
 
 
-class _Headed(nn.Module):
-    """A decoder that waits for a head: what both kinds of model share."""
+class LlamaForCausalLM(LanguageModel):
+    """Llama or Qwen2 with a head over the vocabulary."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.generation_config: Mapping[str, Any] | None = None
-        self.model = LlamaModel(config)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The weights' dtype."""
-        return self.model.embed_tokens.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The weights' device."""
-        return self.model.embed_tokens.weight.device
-
-    def forward(
-        self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
-    ) -> Tensor:
-        """Hidden states [B, T, D] after the final norm; the head is the caller's next call.
-
-        Without a cache, positions that restart at 0 separate the texts of a packed
-        row; padding has position 0 and touches nothing. With one, `kv_cache.attend`
-        is called once a layer with rotated queries and keys.
-        """
-        return self.model(input_ids_BT, positions_BT, kv_cache)
+        super().__init__(config, LlamaModel(config))
 
 
-class LlamaForCausalLM(_Headed):
-    """A language model: the decoder and a head over the vocabulary.
-
-    Made by `build_model` (random weights) or `load_model`; the bare constructor
-    leaves the weights uninitialised. With tied embeddings there is no `lm_head`
-    parameter: the head is `model.embed_tokens.weight`, as in the checkpoint.
-    """
+class LlamaForSequenceClassification(SequenceScorer):
+    """Llama or Qwen2 with a scalar head: a reward model."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        self.lm_head = (
-            None
-            if config.tie_word_embeddings
-            else Linear(config.hidden_size, config.vocab_size, bias=False)
-        )
-
-    @property
-    def head_weight(self) -> Tensor:
-        """The output matrix [V, D], tied or not."""
-        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-
-    def compute_logits(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of hidden states [..., D], in the model's dtype (vLLM's split).
-
-        Apart from `forward`, so that callers can take only the tokens they need.
-        """
-        return F.linear(hidden, self.head_weight)
-
-
-class SequenceScorer(_Headed):
-    """The same decoder with a scalar head, for reward models.
-
-    Opens in transformers as `LlamaForSequenceClassification` or Qwen2's with one
-    label; the score of a text is that of its last token.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        self.score = Linear(config.hidden_size, 1, bias=False)
-
-    def compute_scores(self, hidden: Tensor) -> Tensor:
-        """Scores [...] of hidden states [..., D]; pick each text's last token first."""
-        return self.score(hidden).squeeze(-1)
+        super().__init__(config, LlamaModel(config))

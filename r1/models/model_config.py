@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from r1.config import nearest_name
 
-ROPE_TYPES = ("default", "linear", "llama3")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 # transformers' own defaults for keys that old config.json files leave out.
 _OLD_ROPE_THETA = 10_000.0
+_UNREAD_YARN_KEYS = ("attention_factor", "truncate")
 _ROPE_KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
-_MODEL_TYPES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+_MODEL_TYPES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "deepseek_v3": "DeepseekV3ForCausalLM",
+}
 
 
 def unknown_name_message(kind: str, name: object, choices: Iterable[str]) -> str:
@@ -24,12 +30,20 @@ def unknown_name_message(kind: str, name: object, choices: Iterable[str]) -> str
     return f"{kind} {name!r} is not supported; choices: {', '.join(known)}{hint}"
 
 
+def is_block_fp8(quantization: Mapping[str, Any]) -> bool:
+    """Whether a `quantization_config` means e4m3 weights with a scale for each block."""
+    is_fp8 = quantization.get("quant_method") == "fp8" and quantization.get("fmt", "e4m3") == "e4m3"
+    return is_fp8 and len(quantization.get("weight_block_size") or ()) == 2
+
+
 @dataclass(frozen=True, slots=True)
 class RopeParameters:
     """Rotary position embedding settings under transformers' names.
 
     `linear` divides every frequency by `factor`; `llama3` does so only to long
-    wavelengths, with a smooth step between (Llama 3.1's published code).
+    wavelengths, with a smooth step between (Llama 3.1's published code); `yarn` to
+    those that turn less than `beta_slow` times in the original context, with a ramp
+    up to `beta_fast` turns, and makes attention sharper (arXiv:2309.00071).
     """
 
     rope_type: str = "default"
@@ -38,6 +52,34 @@ class RopeParameters:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+
+    @property
+    def rotation_scale(self) -> float:
+        """What YaRN multiplies cosines and sines by.
+
+        The paper's 0.1 ln(factor) + 1 for plain YaRN. DeepSeek's checkpoints name two
+        scales, for the rotary part and for all of the head: this is the rotary part's
+        own, and `attention_scale` the one that the whole head shares.
+        """
+        if self.rope_type != "yarn":
+            return 1.0
+        if self.mscale and self.mscale_all_dim:
+            return self._mscale(self.mscale) / self._mscale(self.mscale_all_dim)
+        return self._mscale(1.0)
+
+    @property
+    def attention_scale(self) -> float:
+        """What multi-head latent attention multiplies its softmax scale by (`mscale_all_dim`)."""
+        if self.rope_type == "default" or not self.mscale_all_dim:
+            return 1.0
+        return self._mscale(self.mscale_all_dim) ** 2
+
+    def _mscale(self, mscale: float) -> float:
+        return 0.1 * mscale * math.log(self.factor) + 1.0 if self.factor > 1 else 1.0
 
     @classmethod
     def from_config(cls, raw: Mapping[str, Any], source: str) -> RopeParameters:
@@ -53,9 +95,12 @@ class RopeParameters:
         theta = merged.pop("rope_theta", None) or nested_theta or raw.get("rope_theta")
         if merged.pop("partial_rotary_factor", 1.0) != 1.0:
             raise ValueError(f"{source}: partial_rotary_factor must be 1.0 for these architectures")
+        unread = [key for key in _UNREAD_YARN_KEYS if key in merged and rope_type == "yarn"]
+        if unread:
+            raise ValueError(f"{source}: yarn with `{unread[0]}` is not supported")
         names = [item.name for item in fields(cls)]
         known = {name: merged[name] for name in names if merged.get(name) is not None}
-        if rope_type == "llama3" and raw.get("max_position_embeddings"):
+        if rope_type in ("llama3", "yarn") and raw.get("max_position_embeddings"):
             known.setdefault("original_max_position_embeddings", raw["max_position_embeddings"])
         if rope_type != "default" and "factor" not in known:
             raise ValueError(f"{source}: rope_type {rope_type!r} needs a `factor`")
@@ -68,6 +113,9 @@ class RopeParameters:
             keys.append("factor")
         if self.rope_type == "llama3":
             keys += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+        if self.rope_type == "yarn":
+            keys += ["beta_fast", "beta_slow", "original_max_position_embeddings"]
+            keys += [key for key in ("mscale", "mscale_all_dim") if getattr(self, key) is not None]
         return {key: getattr(self, key) for key in keys}
 
 
@@ -76,8 +124,13 @@ class ModelConfig:
     """A decoder's sizes and switches, under the names of Hugging Face's `config.json`.
 
     `attention_bias` means what it means in each family: Qwen2 biases q, k and v
-    always; Llama biases q, k, v and o when it is set. `extra` holds every other
-    key of the file, kept as it was so that a load and a save lose nothing.
+    always; Llama biases q, k, v and o when it is set, DeepSeek-V3 the projections
+    into its latents and o. `extra` holds every other key of the file, kept as it was
+    so that a load and a save lose nothing.
+
+    What follows `initializer_range` is DeepSeek-V3's alone and None elsewhere: the
+    sizes of multi-head latent attention (there `head_dim` is that of queries and keys,
+    `qk_nope_head_dim + qk_rope_head_dim`), the experts, the multi-token-prediction layers.
     """
 
     architecture: str
@@ -96,26 +149,40 @@ class ModelConfig:
     tie_word_embeddings: bool = False
     hidden_act: str = "silu"
     initializer_range: float = 0.02
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    rope_interleave: bool | None = None
+    first_k_dense_replace: int | None = None
+    moe_intermediate_size: int | None = None
+    n_routed_experts: int | None = None
+    n_shared_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    n_group: int | None = None
+    topk_group: int | None = None
+    norm_topk_prob: bool | None = None
+    routed_scaling_factor: float | None = None
+    num_nextn_predict_layers: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], source: str = "config.json") -> ModelConfig:
         """Read a `config.json` dictionary; ValueError names a missing or unsupported key."""
         architecture = _architecture_name(raw, source)
-        values = {name: raw[name] for name in _PLAIN_KEYS if raw.get(name) is not None}
-        required = ("vocab_size", "hidden_size", "intermediate_size")
-        required += ("num_hidden_layers", "num_attention_heads")
-        missing = [name for name in required if name not in values]
-        if missing:
-            raise ValueError(f"{source}: missing key {', '.join(missing)}")
-        for name in (*required, "num_key_value_heads", "head_dim"):
-            size = values.get(name, 1)
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{source}: {name} must be a whole number above 0, not {size!r}")
+        is_deepseek = architecture.startswith("DeepseekV3")
+        keys = _PLAIN_KEYS + _DEEPSEEK_KEYS if is_deepseek else _PLAIN_KEYS
+        values = {name: raw[name] for name in keys if raw.get(name) is not None}
+        if is_deepseek:
+            values = {**_DEEPSEEK_DEFAULTS, **values}
+        _check_sizes(values, _REQUIRED + _DEEPSEEK_REQUIRED * is_deepseek, source)
         heads = values["num_attention_heads"]
         values.setdefault("num_key_value_heads", heads)
+        if is_deepseek:
+            values["head_dim"] = values["qk_nope_head_dim"] + values["qk_rope_head_dim"]
         values.setdefault("head_dim", values["hidden_size"] // heads)
-        known = {*_PLAIN_KEYS, *_ROPE_KEYS, "architectures", "model_type"}
+        known = {*keys, *_ROPE_KEYS, "architectures", "model_type", "head_dim"}
         extra = {key: value for key, value in raw.items() if key not in known}
         rope = RopeParameters.from_config(raw, source)
         config = cls(architecture=architecture, rope=rope, extra=extra, **values)
@@ -129,8 +196,8 @@ class ModelConfig:
                 f"{source}: num_attention_heads ({self.num_attention_heads}) must be a multiple of "
                 f"num_key_value_heads ({self.num_key_value_heads})"
             )
-        if self.head_dim % 2:
-            raise ValueError(f"{source}: head_dim must be even for RoPE, not {self.head_dim}")
+        if self.rope_dim % 2:
+            raise ValueError(f"{source}: head_dim must be even for RoPE, not {self.rope_dim}")
         if self.hidden_act != "silu":
             raise ValueError(
                 f"{source}: {unknown_name_message('hidden_act', self.hidden_act, ['silu'])}"
@@ -141,14 +208,66 @@ class ModelConfig:
             raise ValueError(
                 f"{source}: sliding-window attention is not supported; full attention is"
             )
-        if self.extra.get("quantization_config"):
+        quantization = self.extra.get("quantization_config")
+        if quantization and not is_block_fp8(quantization):
             raise ValueError(
-                f"{source}: quantised checkpoints are not supported; use bf16, fp16 or fp32"
+                f"{source}: quantised checkpoints are not supported, except fp8 (e4m3) with a "
+                "weight_block_size; use that, bf16, fp16 or fp32"
+            )
+        if self.is_deepseek:
+            self._check_deepseek(source)
+
+    def _check_deepseek(self, source: str) -> None:
+        assert self.n_routed_experts and self.n_group and self.topk_group
+        assert self.num_experts_per_tok
+        scoring, method = self.extra.get("scoring_func"), self.extra.get("topk_method")
+        if scoring not in (None, "sigmoid") or method not in (None, "noaux_tc"):
+            raise ValueError(
+                f"{source}: scoring_func {scoring!r} with topk_method {method!r} is not "
+                "supported; 'sigmoid' with 'noaux_tc' is"
+            )
+        if self.extra.get("moe_layer_freq", 1) != 1:
+            raise ValueError(f"{source}: moe_layer_freq must be 1")
+        if self.num_key_value_heads != self.num_attention_heads:
+            raise ValueError(f"{source}: num_key_value_heads must be num_attention_heads")
+        group_size, rest = divmod(self.n_routed_experts, self.n_group)
+        if rest or group_size < 2 or self.topk_group > self.n_group:
+            raise ValueError(
+                f"{source}: {self.n_routed_experts} experts do not make {self.n_group} groups of "
+                f"two and more, of which {self.topk_group} are chosen"
+            )
+        if self.num_experts_per_tok > self.topk_group * group_size:
+            raise ValueError(
+                f"{source}: num_experts_per_tok ({self.num_experts_per_tok}) is more than "
+                f"{self.topk_group} groups of {group_size} experts hold"
             )
 
     @property
+    def is_deepseek(self) -> bool:
+        """Multi-head latent attention and mixture of experts: the V3 family."""
+        return self.kv_lora_rank is not None
+
+    @property
+    def rope_dim(self) -> int:
+        """How many dimensions of a query or key head are rotated."""
+        return self.qk_rope_head_dim or self.head_dim
+
+    @property
+    def kv_entry_shape(self) -> tuple[int, int, int]:
+        """What a token keeps in one layer's cache: (key and value, KV heads, width).
+
+        With multi-head latent attention it is one vector, the latent and the rotary key:
+        key and value of all heads at once.
+        """
+        if self.kv_lora_rank is not None:
+            return (1, 1, self.kv_lora_rank + self.rope_dim)
+        return (2, self.num_key_value_heads, self.head_dim)
+
+    @property
     def model_type(self) -> str:
-        """`llama` or `qwen2`, transformers' name of the family."""
+        """`llama`, `qwen2` or `deepseek_v3`, transformers' name of the family."""
+        if self.is_deepseek:
+            return "deepseek_v3"
         families = [kind for kind in _MODEL_TYPES if self.architecture.lower().startswith(kind)]
         assert families, self.architecture
         return families[0]
@@ -167,9 +286,13 @@ class ModelConfig:
         """A `config.json` that transformers 4 and 5, vLLM and llama.cpp's converter open."""
         values = dict(self.extra)
         values.update(architectures=[self.architecture], model_type=self.model_type)
-        values.update((name, getattr(self, name)) for name in _PLAIN_KEYS)
+        keys = _PLAIN_KEYS + _DEEPSEEK_KEYS if self.is_deepseek else _PLAIN_KEYS
+        values.update((name, getattr(self, name)) for name in keys)
         if self.model_type == "qwen2":
             del values["attention_bias"], values["mlp_bias"]
+        elif self.is_deepseek:
+            # Readers of this family derive it, and those that read it mean the rotary part.
+            del values["head_dim"], values["mlp_bias"]
         # Old readers know rope_theta and rope_scaling, transformers 5 knows rope_parameters.
         rope = self.rope.to_dict()
         values.update(rope_theta=rope["rope_theta"], rope_parameters=rope)
@@ -178,9 +301,50 @@ class ModelConfig:
         return values
 
 
+_FIELDS = tuple(item.name for item in fields(ModelConfig))
+_DEEPSEEK_KEYS = _FIELDS[_FIELDS.index("q_lora_rank") : _FIELDS.index("extra")]
 _PLAIN_KEYS = tuple(
-    item.name for item in fields(ModelConfig) if item.name not in ("architecture", "rope", "extra")
+    name
+    for name in _FIELDS
+    if name not in ("architecture", "rope", "extra") and name not in _DEEPSEEK_KEYS
 )
+_REQUIRED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+)
+_DEEPSEEK_REQUIRED = (
+    "kv_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+    "moe_intermediate_size",
+    "n_routed_experts",
+    "num_experts_per_tok",
+)
+_DEEPSEEK_DEFAULTS = {
+    "rope_interleave": True,
+    "first_k_dense_replace": 0,
+    "n_shared_experts": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 1.0,
+    "num_nextn_predict_layers": 0,
+}
+
+
+def _check_sizes(values: Mapping[str, Any], required: Iterable[str], source: str) -> None:
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ValueError(f"{source}: missing key {', '.join(missing)}")
+    optional = ("num_key_value_heads", "head_dim", "q_lora_rank", "n_group", "topk_group")
+    for name in (*required, *optional):
+        size = values.get(name, 1)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{source}: {name} must be a whole number above 0, not {size!r}")
 
 
 def _architecture_name(raw: Mapping[str, Any], source: str) -> str:
@@ -197,6 +361,8 @@ def _architecture_name(raw: Mapping[str, Any], source: str) -> str:
 ARCHITECTURE_NAMES = (
     "LlamaForCausalLM",
     "Qwen2ForCausalLM",
+    "DeepseekV3ForCausalLM",
     "LlamaForSequenceClassification",
     "Qwen2ForSequenceClassification",
+    "DeepseekV3ForSequenceClassification",
 )

@@ -6,23 +6,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from r1.models.language_model import LanguageModel, SequenceScorer
 
 _MAX_NAMES_SHOWN = 4
 
 
 @torch.no_grad()
 def fill_weights(
-    model: nn.Module, named_tensors: Iterable[tuple[str, Tensor]], *, source: str
+    model: LanguageModel | SequenceScorer,
+    named_tensors: Iterable[tuple[str, Tensor]],
+    *,
+    source: str,
 ) -> None:
     """Copy tensors under Hugging Face names into a model, cast to its dtype.
 
-    Every parameter must come once and no tensor may be left over, save those
-    that transformers too ignores (a tied `lm_head.weight`, old RoPE buffers).
+    Every tensor of `model.checkpoint_tensors` must come, under one of its names, and
+    none may be left over, save those that transformers too ignores (a tied
+    `lm_head.weight`, old RoPE buffers).
     Raises ValueError that names missing, unexpected or wrongly shaped tensors.
     """
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.checkpoint_tensors())
     missing, unexpected, misshapen = dict.fromkeys(parameters), [], []
+    filled = set()
     for name, tensor in named_tensors:
         parameter = parameters.get(name)
         if parameter is None:
@@ -35,10 +42,12 @@ def fill_weights(
             misshapen.append(f"{name} is {shapes}")
             continue
         parameter.copy_(tensor)
+        filled.add(parameter.data_ptr())
+    missing = [name for name in missing if parameters[name].data_ptr() not in filled]
     problems = [
         f"{kind} {shorten_names(names)}"
         for kind, names in (
-            ("missing tensor", list(missing)),
+            ("missing tensor", missing),
             ("unexpected tensor", unexpected),
             ("wrong shape:", misshapen),
         )

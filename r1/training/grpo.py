@@ -13,7 +13,7 @@ from r1.engine.engine import Engine
 from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.models.hf_checkpoint import save_model
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.records import Completion, SamplingParams
 from r1.run_log import Progress, RunError, RunFolder, StepTimer, atomic_folder, write_json
 from r1.tasks.task import build_task, preflight
@@ -77,11 +77,11 @@ class Learner:
     """The models at work: the policy that is trained, and who samples, judges and anchors it."""
 
     config: GrpoConfig
-    model: LlamaForCausalLM
+    model: LanguageModel
     tokenizer: Tokenizer
     optimizer: Optimizer
     generator: Generator
-    reference: LlamaForCausalLM | None
+    reference: LanguageModel | None
     scorers: Mapping[str, Scorer]
 
 

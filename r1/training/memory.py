@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from r1.engine.engine import EngineConfig
@@ -95,7 +96,7 @@ def _kv_cache_bytes(
     engine: EngineConfig, model: ModelConfig, size: int, num_reply_tokens: int
 ) -> int:
     """What the cache can grow to: its bound, or all replies at once (prompts are shared)."""
-    token_bytes = 2 * model.num_key_value_heads * model.head_dim * model.num_hidden_layers * size
+    token_bytes = math.prod(model.kv_entry_shape) * model.num_hidden_layers * size
     if engine.num_blocks is not None:
         return engine.num_blocks * engine.block_size * token_bytes
     return min(engine.kv_cache_bytes, num_reply_tokens * token_bytes)

@@ -23,7 +23,7 @@ from r1.training.optimizer import NonFiniteError, Optimizer, learning_rate_at
 from r1.training.packing import PackedTargets, TokenSequence, pack_targets
 
 if TYPE_CHECKING:
-    from r1.models.llama import LlamaForCausalLM
+    from r1.models.language_model import LanguageModel
     from r1.records import Rollout
     from r1.training.grpo_config import GrpoConfig
 
@@ -113,7 +113,7 @@ class UpdateResult:
 
 @torch.no_grad()
 def reply_logprobs(
-    model: LlamaForCausalLM, sequences: Sequence[TokenSequence], config: GrpoConfig
+    model: LanguageModel, sequences: Sequence[TokenSequence], config: GrpoConfig
 ) -> tuple[Tensor, ...]:
     """Log-probs of each reply's tokens under `model` at the rollouts' temperature."""
     logprobs: dict[int, Tensor] = {}
@@ -126,7 +126,7 @@ def reply_logprobs(
 
 
 def update_policy(
-    model: LlamaForCausalLM,
+    model: LanguageModel,
     optimizer: Optimizer,
     batch: PolicyBatch,
     config: GrpoConfig,
@@ -179,7 +179,7 @@ class _Row:
 
 
 def _forward_row(
-    model: LlamaForCausalLM,
+    model: LanguageModel,
     row: PackedTargets,
     batch: PolicyBatch,
     weights: Sequence[float],
@@ -231,7 +231,7 @@ def _result(rows: Sequence[_Row], grad_norm: float, learning_rate: float) -> Upd
 
 
 def _pack(
-    model: LlamaForCausalLM, sequences: Sequence[TokenSequence], config: GrpoConfig
+    model: LanguageModel, sequences: Sequence[TokenSequence], config: GrpoConfig
 ) -> list[PackedTargets]:
     # A reply longer than the budget still has to be trained on, alone in its row.
     longest = max((len(sequence) for sequence in sequences), default=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from r1.generator import Generator
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.records import Problem
 from r1.tasks.task import Task, TaskError
 from r1.text.prompts import PromptStyle, build_prompt
@@ -16,7 +16,7 @@ _MAX_EXAMPLES = 3
 _SPARE_TOKENS = 16
 
 
-def max_prompt_tokens(generator: Generator, model: LlamaForCausalLM) -> int:
+def max_prompt_tokens(generator: Generator, model: LanguageModel) -> int:
     """The longest prompt that leaves room for one token: by the engine, else by the model."""
     return getattr(generator, "max_model_len", model.config.max_position_embeddings) - 1
 

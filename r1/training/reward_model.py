@@ -25,7 +25,7 @@ from r1.engine.open_model import check_vocabulary, choose_device
 from r1.models.architectures import DTYPES, build_scorer
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_model, save_model
-from r1.models.llama import SequenceScorer
+from r1.models.language_model import SequenceScorer
 from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle, encode_completion
 from r1.text.reasoning import split_reasoning

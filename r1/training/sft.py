@@ -14,7 +14,7 @@ from r1.engine.open_model import check_vocabulary, choose_device
 from r1.models.architectures import DTYPES, build_model
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_config, load_language_model, save_model
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle
 from r1.text.tokenizer import load_tokenizer
@@ -83,7 +83,7 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
 
 
 def sft_losses(
-    model: LlamaForCausalLM,
+    model: LanguageModel,
     rows: Sequence[EncodedRow],
     micro_batch_tokens: int,
     indices: Sequence[int],
@@ -103,19 +103,19 @@ def sft_losses(
 
 @torch.no_grad()
 def _held_out_loss(
-    model: LlamaForCausalLM, held_out: EncodedRows, config: SftConfig
+    model: LanguageModel, held_out: EncodedRows, config: SftConfig
 ) -> dict[str, float]:
     indices = range(len(held_out.rows))
     losses = sft_losses(model, held_out.rows, config.micro_batch_tokens, indices)
     return {"eval_loss": sum(micro.loss.item() for micro in losses)}
 
 
-def _start_model(config: SftConfig, source: Path) -> LlamaForCausalLM:
+def _start_model(config: SftConfig, source: Path) -> LanguageModel:
     dtype = None if config.dtype is None else DTYPES[config.dtype]
     device = choose_device(config.device)
     if config.init == "checkpoint":
         return load_language_model(source, dtype=dtype, device=device)
     model = build_model(load_config(source), dtype or torch.float32, device, seed=config.seed)
-    if not isinstance(model, LlamaForCausalLM):
+    if not isinstance(model, LanguageModel):
         raise ValueError(f"{source}: a reward model's config, where a language model is needed")
     return model

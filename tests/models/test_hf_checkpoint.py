@@ -18,7 +18,7 @@ from r1.models.hf_checkpoint import (
     load_model,
     save_model,
 )
-from r1.models.llama import SequenceScorer
+from r1.models.language_model import SequenceScorer
 
 ROW = [3, 1, 4, 1, 5, 9, 2, 6]
 FAMILIES: list[tuple[str, dict[str, Any]]] = [

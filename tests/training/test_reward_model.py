@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from r1.models.architectures import build_scorer
 from r1.models.hf_checkpoint import load_model
-from r1.models.llama import LlamaForCausalLM, SequenceScorer
+from r1.models.language_model import SequenceScorer
+from r1.models.llama import LlamaForCausalLM
 from r1.training import loop
 from r1.training.loop import EncodedRow
 from r1.training.losses import preference_loss
