@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from r1.backends.openai_http_client import RequestFailure, Server, ServerConfig, ServerError
 from r1.backends.openai_http_reply import Reply
-from r1.records import FinishReason, GenerationRequest, Sample
-from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
+from r1.records import FinishReason, GenerationRequest, Message, Sample
+from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, split_reasoning
 
 if TYPE_CHECKING:
     import torch
@@ -189,10 +190,11 @@ class OpenAIGenerator:
         path = "chat/completions" if is_chat else "completions"
         body = _sampling_fields(request, job.sample_index)
         if is_chat:
-            body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+            body["messages"] = [_message_field(message) for message in request.messages]
         else:
             ids = request.prompt_ids
             body["prompt"] = self._decode(ids) if self._decode else list(ids)
+        started = time.perf_counter()
         reply = self._server.complete(path, body, _num_prompt_tokens(request))
         if reply.finish_reason not in _FINISH_REASONS:
             raise RequestFailure(f"{self.config.url}: ended with {reply.finish_reason!r}")
@@ -206,6 +208,7 @@ class OpenAIGenerator:
             raw_logprobs=(),
             finish_reason=_FINISH_REASONS[reply.finish_reason],
             reported_tokens=reply.num_completion_tokens,
+            generation_seconds=time.perf_counter() - started,
         )
 
     def _text(self, reply: Reply, is_chat: bool) -> str:
@@ -251,6 +254,13 @@ def _sampling_fields(request: GenerationRequest, sample_index: int) -> dict[str,
         "ignore_eos": sampling.ignore_eos,
     }
     return fields | {name: value for name, value in optional.items() if value}
+
+
+def _message_field(message: Message) -> dict[str, str]:
+    """A turn as it is sent: an earlier reply goes without its thought, as templates do it."""
+    is_reply = message.role == "assistant"
+    content = split_reasoning(message.content).answer if is_reply else message.content
+    return {"role": message.role, "content": content}
 
 
 def _num_prompt_tokens(request: GenerationRequest) -> int:

@@ -70,6 +70,15 @@ def test_what_is_sent(script: Script) -> None:
     assert script.requests[1][1]["min_p"] == 0.1
 
 
+def test_earlier_thoughts_are_not_sent_again(script: Script) -> None:
+    said = (Message("user", "2 + 2?"), Message("assistant", "<think>\nhm\n</think>\n\n5"))
+    with generator(script) as opened:
+        sample = opened.generate([request(messages=(*said, Message("user", "Sure?")))])[0][0]
+    contents = [message["content"] for message in script.requests[0][1]["messages"]]
+    assert contents == ["2 + 2?", "5", "Sure?"]
+    assert sample.generation_seconds is not None and sample.generation_seconds > 0
+
+
 def test_every_sample_is_a_request_with_its_own_seed(script: Script) -> None:
     with generator(script, num_concurrent=4) as opened:
         seen: list[tuple[str, int]] = []
