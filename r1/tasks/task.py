@@ -210,6 +210,18 @@ def _build_code(config: TaskConfig) -> Task:
     return builders[config.name](config)
 
 
+def _build_aider_polyglot(config: TaskConfig) -> Task:
+    from r1.tasks.aider_polyglot import build_aider_polyglot
+
+    return build_aider_polyglot(config)
+
+
+def _build_drop(config: TaskConfig) -> Task:
+    from r1.tasks.drop import build_drop
+
+    return build_drop(config)
+
+
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
@@ -222,6 +234,8 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "csv": _build_question_answer,
     "parquet": _build_question_answer,
     "ifeval": _build_ifeval,
+    "drop": _build_drop,
+    "aider_polyglot": _build_aider_polyglot,
     **dict.fromkeys(("livecodebench", "humaneval", "mbpp", "code", "codeforces"), _build_code),
     **dict.fromkeys(
         ("mmlu", "mmlu_redux", "mmlu_pro", "gpqa_diamond", "ceval", "cluewsc"),
