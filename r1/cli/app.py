@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__
-from r1.cli import decontaminate, evaluation, models, talking, training
+from r1.cli import decontaminate, evaluation, grade, models, talking, training
 from r1.cli.errors import OneLineErrors
 
 EPILOG = (
@@ -28,6 +28,7 @@ VERBS = (
     training.sample,
     decontaminate.decontaminate,
     evaluation.evaluate,
+    grade.grade,
     talking.chat,
     talking.generate,
     models.models,

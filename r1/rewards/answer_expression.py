@@ -7,47 +7,22 @@ A reader that skips what it does not know is how a checker comes to accept `1 + 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from r1.rewards.answer_nodes import Call, Name, Node, Number
 
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A literal. `decimals` counts the digits after the point as written, None for an integer."""
-
-    value: Fraction
-    decimals: int | None = None
-    is_scientific: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A variable or a constant (`pi`, `e`, `i`, `infty`)."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An operator (`+ - * / ^ neg !`) or a function, and its operands."""
-
-    function: str
-    arguments: tuple[Node, ...]
-
-
-Node = Number | Name | Call
-
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc "
-    "ln log exp sqrt floor ceil abs binom gcd lcm max min root asin acos atan det Re Im arg".split()
-)
+_FUNCTION_NAMES = """
+sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc ln log
+exp sqrt floor ceil abs binom gcd lcm max min root asin acos atan det Re Im arg
+"""
+FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 CONSTANTS = ("pi", "infty", "inf", "oo")
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar".split()
-)
+_GREEK_NAMES = """
+alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon
+phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar
+"""
+_GREEK = frozenset(_GREEK_NAMES.split())
 _WORDS = sorted((*FUNCTIONS, *CONSTANTS, *_GREEK, "infinity"), key=len, reverse=True)
 _MULTI_ARGUMENT = frozenset(("gcd", "lcm", "max", "min", "binom", "root", "log"))
 _NUMBER = re.compile(r"\d+\.\d+|\.\d+|\d+\.(?![\d.])|\d+")
@@ -72,22 +47,8 @@ def read_expression(text: str) -> Node | None:
         reader = _Reader(text)
         node = reader.sum()
         return node if reader.at_end() else None
-    except (Unreadable, ZeroDivisionError):
+    except (Unreadable, RecursionError):
         return None
-
-
-def names_of(node: Node) -> frozenset[str]:
-    """The variables of an expression."""
-    constants = {"pi", "e", "i", "infty"}
-    return frozenset(part.name for part in walk(node) if isinstance(part, Name)) - constants
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it."""
-    yield node
-    if isinstance(node, Call):
-        for argument in node.arguments:
-            yield from walk(argument)
 
 
 class _Reader:
@@ -287,7 +248,9 @@ class _Reader:
 
     def _mixed(self, whole: int) -> Number | None:
         r"""`2\frac{5}{8}` and `2 5/8` are sums."""
-        pattern = r"\s*\\frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d)(?!\d)|(\d)\s*\{(\d+)\})"
+        pattern = (
+            r"\s*\\frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d)(?!\d)|(\d)\s*\{(\d+)\})"
+        )
         match = re.compile(pattern + r"|\s+(\d+)/(\d+)(?![\d.])").match(self.text, self.position)
         if match is None:
             return None
@@ -383,8 +346,8 @@ class _Reader:
             arguments = (self._after(self.group()),)
         else:
             arguments = (self._bare_argument(),)
-        if name == "log" and (base is not None or len(arguments) == 2):
-            arguments = (arguments[0], base if base is not None else arguments[1])
+        if name == "log" and base is not None:
+            arguments = (arguments[0], base)
         inverse = Call("neg", (Number(Fraction(1)),))
         if power == inverse and name in ("sin", "cos", "tan", "cot", "sec", "csc"):
             return Call(f"arc{name}", arguments)

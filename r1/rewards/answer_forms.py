@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from r1.rewards.answer_expression import FUNCTIONS, Call, Node, read_expression
+from r1.rewards.answer_expression import FUNCTIONS, read_expression
+from r1.rewards.answer_nodes import Call, Node
 from r1.rewards.answer_quantities import Quantity, read_quantity
 from r1.rewards.answer_regions import Region, read_region
 from r1.rewards.answer_text import bracketed, split_top
@@ -123,6 +124,13 @@ _SEPARATOR = r",|;|\band\b|\bor\b|和|或|及|与|&"
 _MATRIX = re.compile(
     r"\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?(.*?)\\end\{\1\}", re.DOTALL
 )
+_MEMBER = re.compile(r"^[A-Za-z](?:_\w)?\s*\\in(?![A-Za-z])\s*(?=\\\{)")
+_BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+               "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
+_DOMAIN = re.compile(
+    r"\s*(?:,|;|\bwhere\b|\bfor\b|\bwith\b)\s*(?:(?:any|all|some)\s+)?(?:integers?\s+|real\s+)?"
+    r"[A-Za-z]\s*(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an integer)?$"
+)
 _BASED = re.compile(r"([0-9A-Fa-f]+)\s*_\s*\{?\s*(?:base\s*)?(\d{1,2})\s*\}?$")
 _BASED_WORDS = re.compile(r"([0-9A-F]+)\s*(?:\(?(?:in\s+)?base[ -]?(\d{1,2})\)?)$")
 _RATIO = re.compile(r"^[^:]+(?::[^:]+)+$")
@@ -170,6 +178,9 @@ def _read_region(text: str) -> Form | None:
 
 def _read_chain(text: str) -> Chain | None:
     """A chain of inequalities, from small to large."""
+    if match := re.match(rf"({_INEQUALITY})(.*)", text):
+        node = read_expression(match[2].strip())
+        return Chain((node,), (match[1],)) if node is not None else None
     signs = re.findall(_INEQUALITY, text)
     if not signs or len(split_top(text, r",|;|\bor\b|\band\b")) > 1:
         return None
@@ -258,7 +269,7 @@ def _without_shared_label(items: list[Form]) -> tuple[Form, ...]:
 
 
 def _read_bracket(text: str) -> Form | None:
-    bracket = bracketed(text)
+    bracket = bracketed(_MEMBER.sub("", text))
     if bracket is None:
         return None
     opening, content, closing = bracket
@@ -269,6 +280,8 @@ def _read_bracket(text: str) -> Form | None:
             form = read_form(part)
             items += form.items if isinstance(form, Listing) and not form.is_set else (form,)
         return Listing(tuple(items), is_set=opening == r"\{")
+    if r"\pm" in content:
+        return _read_signs(text)
     parts = split_top(content, ",|;")
     if len(parts) < 2:
         inner = read_form(content)
@@ -306,6 +319,9 @@ def _label(text: str) -> str | None:
 
 
 def _read_numeral(text: str) -> Form | None:
+    text = re.sub(
+        r"_\s*\{?\s*([a-z]{3,})\s*\}?$", lambda m: f"_{_BASE_NAMES.get(m[1], m[1])}", text
+    )
     if (match := _BASED.fullmatch(text)) or (match := _BASED_WORDS.fullmatch(text)):
         base = int(match[2])
         if 2 <= base <= 36 and all(int(digit, 36) < base for digit in match[1]):
@@ -321,6 +337,8 @@ def _read_numeral(text: str) -> Form | None:
 
 def _read_signs(text: str) -> Form | None:
     r"""`a \pm b` is two values; `\mp` takes the sign that `\pm` does not, more `\pm` are free."""
+    if r"\pm" not in text:
+        text = text.replace(r"\mp", r"\pm")
     count = len(re.findall(r"\\pm(?![A-Za-z])", text))
     if count == 0 or count > 4:
         return None
@@ -334,7 +352,8 @@ def _read_signs(text: str) -> Form | None:
         expanded = re.sub(r"\\pm(?![A-Za-z])", sign, text)
         texts.append(re.sub(r"\\mp(?![A-Za-z])", opposite, expanded))
     items = tuple(read_form(re.sub(r"^\+\s*", "", expanded)) for expanded in texts)
-    return Listing(items) if all(isinstance(item, Quantity) for item in items) else None
+    is_read = all(isinstance(item, Quantity | Group | Equation) for item in items)
+    return Listing(_without_shared_label(list(items))) if is_read else None
 
 
 def _read_words(text: str) -> Form:

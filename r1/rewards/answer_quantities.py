@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from r1.rewards.answer_expression import Call, Node, Number, names_of, read_expression
+from r1.rewards.answer_expression import read_expression
+from r1.rewards.answer_nodes import Call, Node, Number, names_of
 from r1.rewards.answer_units import Unit, read_unit
 from r1.rewards.answer_value import literal
 from r1.rewards.answer_words import spelled_number
@@ -27,22 +29,21 @@ _PERCENT = re.compile(
     r"\s*(?:%|percent(?:age)?(?:\s+points?)?|pct\.?)(?:\s+(?:increase|decrease|off|loss|gain|chance))?$",
     re.IGNORECASE,
 )
-_ABOUT = re.compile(r"^(?:about|approximately|approx\.?|around|exactly|roughly|约|大约|\\approx)\s*(?=[-\d.$\\])")
 _SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "dozen": 12, "万": 10**4, "亿": 10**8, "千": 1000, "百": 100,
 }  # fmt: skip
 _SCALED = re.compile(rf"(.*[\d}})])\s*({'|'.join(_SCALES)})\b\s*(.*)|(.*\d)\s*([万亿])(.*)")
+_MAX_CUTS = 60
 _TAIL = re.compile(r"(?<![A-Za-z\\])(?:\\mu m|[A-Za-z$€£¥₹¢℃℉\u4e00-\u9fff])")
 _COMPOUND_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+|[\u4e00-\u9fff]+?(?=\d|$))\.?\s*,?\s*")
-_SIXTY = {"'": "min", "''": "s", '"': "s"}
+_TRIGONOMETRIC = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])|degrees.*[^\s.]$")
 
 
 def read_quantity(text: str) -> Quantity | None:
     """The quantity that the whole (tidy) text is, or None."""
-    text = _ABOUT.sub("", text)
     if (number := spelled_number(text)) is not None:
-        return Quantity(Number(Fraction(number)))
+        return Quantity(Number(number))
     if match := _MONEY.match(text):
         rest = read_quantity(match[1] + text[match.end() :])
         if rest is None or (rest.unit is not None and rest.unit.noun != ""):
@@ -56,7 +57,9 @@ def read_quantity(text: str) -> Quantity | None:
         inner = read_quantity(match[1])
         return Quantity(inner.node, None, True) if inner else None
     whole = _expression(text)
-    unit_form = _with_unit(text)
+    if re.search(r"[万亿]", text) and (scaled := _scaled(text)) is not None:
+        return scaled
+    unit_form = _with_unit(text) if whole is None or not _TRIGONOMETRIC.search(text) else None
     if unit_form is not None:
         return Quantity(unit_form.node, unit_form.unit, unit_form.is_percent, whole)
     if whole is not None:
@@ -66,7 +69,11 @@ def read_quantity(text: str) -> Quantity | None:
 
 def _expression(text: str) -> Node | None:
     """An expression that is no word: "east" and "odd" are no products of variables."""
-    bare = re.sub(r"\\[A-Za-z]+|\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|arc\w+|max|min|gcd|lcm|abs|floor|ceil|binom|infinity|inf|theta|alpha|beta|lambda|mu|phi|omega)(?![a-z]{2})", " ", text)
+    bare = re.sub(
+        r"\\[A-Za-z]+|\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|arc\w+|max|min|gcd|lcm|abs|floor|ceil|binom|infinity|inf|degrees|theta|alpha|beta|lambda|mu|phi|omega)(?![a-z]{2})",
+        " ",
+        text,
+    )
     runs = re.findall(r"[A-Za-z]+", bare)
     if any(len(run) >= 4 for run in runs):
         return None
@@ -81,7 +88,7 @@ def _expression(text: str) -> Node | None:
 
 def _with_unit(text: str) -> Quantity | None:
     """The first cut of the text into a value and a unit (or, behind a number, a noun)."""
-    for match in _TAIL.finditer(text):
+    for match in itertools.islice(_TAIL.finditer(text), _MAX_CUTS):
         start = match.start()
         head = text[:start].rstrip()
         if not head or not (head[-1] in ")}!%]." or head[-1].isdigit() or _ends_with_name(head)):
@@ -114,7 +121,9 @@ def _scaled(text: str) -> Quantity | None:
     match = _SCALED.fullmatch(text)
     if match is None:
         return None
-    head, word, rest = (match[1], match[2], match[3]) if match[2] else (match[4], match[5], match[6])
+    head, word, rest = (
+        (match[1], match[2], match[3]) if match[2] else (match[4], match[5], match[6])
+    )
     value = read_quantity(head)
     if value is None or (value.unit is not None) or value.is_percent:
         return None

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from r1.rewards.answer_expression import Call, Name, Node, Number, names_of, read_expression
+from r1.rewards.answer_expression import read_expression
+from r1.rewards.answer_nodes import Call, Name, Node, Number, names_of
 from r1.rewards.answer_text import bracketed, split_top
 from r1.rewards.answer_value import as_float, same_number, value_of
 
@@ -29,7 +30,9 @@ _REALS = re.compile(
 _EXCEPT = re.compile(
     r"^(.*?)\s*(?:\\setminus|\\backslash|\bexcept(?:\s+for)?\b|\bsuch that x \\ne|-(?=\s*\\\{))\s*(.*)$"
 )
-_QUALIFIER = re.compile(r"\s*,?\s*(?:where|with|for|and)?\s*[A-Za-z]\s*\\in\s*\\mathbb\{?\s*[RZN]\s*\}?$")
+_QUALIFIER = re.compile(
+    r"\s*,?\s*(?:where|with|for|and)?\s*[A-Za-z]\s*\\in\s*\\mathbb\{?\s*[RZN]\s*\}?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +281,12 @@ def _intersection(
             if low is None or high is None:
                 return None
             start, end = as_float(low), as_float(high)
-            if start is None or end is None or start < end or (start == end and has_low and has_high):
+            if (
+                start is None
+                or end is None
+                or start < end
+                or (start == end and has_low and has_high)
+            ):
                 found.append(Span(low, high, has_low, has_high))
     return tuple(found)
 

@@ -54,6 +54,8 @@ _WRAPPERS = (
     ("`", "`"), ('"', '"'),
 )  # fmt: skip
 _LEAD_IN = re.compile(
+    r"^(?:(?:所以|因此|故|综上|综上所述|于是)[,，]?\s*)*(?:解得|得到|得|故选|选择|故答案为|答案为|答)\s*[:：]?\s*(?=[^\u4e00-\u9fff])|"
+    r"^[^\d\\=]{0,20}(?:取值范围|值|面积|体积|长度|长|周长|概率|解集|方程|个数|解)(?:是|为)\s*[:：]?\s*(?=[^\u4e00-\u9fff])|"
     r"^(?:(?:so|thus|therefore|hence|and)\b,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?"
     r"(?:answers?|solutions?|result|答案|解)(?:\s+(?:is|are)\b|\s*[为是]|\s*[:：=])\s*:?\s*",
     re.IGNORECASE,
@@ -64,22 +66,50 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 def tidy(text: str) -> str:
     """The answer in one spelling, without what surrounds it or only sets its type."""
     text = re.sub(r"(?<=[\d.])([ck]?m)(?=[²³])", r" \1", text).translate(_CHARACTERS)
-    text = _unwrap(text)
+    text = re.sub(r"\^(\d)((?:\^\d)+)", lambda m: f"^{{{m[1]}{m[2].replace('^', '')}}}", text)
+    text = _unwrap(re.sub(r"[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f]", " ", text))
+    text = _unboxed(text)
+    text = re.sub(r"\\(?:text)?color\s*\{[^{}]*\}", "", text)
+    text = re.sub(
+        r"^\]([^\[\]]*)([\[\]])$", lambda m: f"({m[1]}{')' if m[2] == '[' else ']'}", text
+    )
+    text = re.sub(r"^\[([^\[\]]*)\[$", r"[\1)", text)
     text = re.sub(r"(?<=\d)\s*(?:,\s*\\!|\{\s*,\s*\}(?:\\!)?)\s*(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"\\[,;:>](?=\d{3}(?!\d))(?<=\d\\.)", "", text)  # 10\,000
     text = re.sub(r"(?<!\\)\\!", "", text)
-    text = re.sub(r"(?<!\\)\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|enspace)|~|&nbsp;", " ", text)
+    text = re.sub(
+        r"(?<!\\)\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|enspace)|(?<!^)~|&nbsp;", " ", text
+    )
     text = re.sub(rf"\\(?:left|right)\s*\.(?!\d)|\\(?:{_NO_MEANING})(?![A-Za-z])", "", text)
     text = re.sub(r"\\[hv]?space\*?\{[^{}]*\}|\\(?:label|tag)\{[^{}]*\}", " ", text)
     text = re.sub(r"\\([A-Za-z]+)", _alias, text)
     text = _plain_type(text)
     text = re.sub(r"\^\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", " degrees ", text)
+    text = re.sub(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\bC_\{?(\d+)\}?\^\{?(\d+)\}?", r"\\binom{\1}{\2}", text)
     text = text.replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&")
     text = re.sub(r"(?<!<)<=|=<(?!=)", r"\\le ", text)
     text = re.sub(r">=", r"\\ge ", text)
     text = re.sub(r"!=(?!=)", r"\\ne ", text).replace("==", "=").replace(r"\not=", r"\ne ")
     text = re.sub(r"\s+", " ", text).strip()
     return _unwrap(_thousands(text)).replace(r"\$", "$")
+
+
+def _unboxed(text: str) -> str:
+    """Formulas in boxes without them; of a sentence around boxes the last box."""
+    boxes = list(re.finditer(r"\\f?box(?:ed)?\s*\{", text))
+    ends = [matching(text, box.end() - 1) for box in boxes]
+    if not boxes or -1 in ends:
+        return text
+    outside = text
+    for box, end in zip(reversed(boxes), reversed(ends), strict=True):
+        outside = outside[: box.start()] + " " + outside[end + 1 :]
+    words = re.findall(r"(?<![A-Za-z\\])[A-Za-z]{2,}", outside)
+    if set(words) - {"and", "or", "text"}:
+        return text[boxes[-1].end() : ends[-1]]
+    for box, end in zip(reversed(boxes), reversed(ends), strict=True):
+        text = text[: box.start()] + text[box.end() : end] + text[end + 1 :]
+    return text
 
 
 def _alias(match: re.Match[str]) -> str:

@@ -42,7 +42,7 @@ _UNITS = {
         "1/10: dm, decimeter, decimetre, 分米; 1: m, meter, metre, 米; 1000: km, kilometer,"
         "kilometre, 千米, 公里; 127/5000: inch, inches, in; 381/1250: ft, foot, feet;"
         "1143/1250: yd, yard; 201168/125: mi, mile; 1/1000000: micrometer, \\mu m;"
-        "1/1000000000: nm, nanometer",
+        "1/1000000000: nm, nanometer; 1/10000000000: angstrom; 30856775814913673: parsec, pc",
         _LENGTH,
     ),
     **_table("10000: hectare, ha, 公顷; 316160658/78125: acre", _LENGTH, 2),
@@ -84,18 +84,21 @@ _UNITS = {
 _UNITS["radian"] = _UNITS["rad"] = (((("radian"), 1),), Fraction(1))
 _COMPOUND = {"mph": "mi / h", "kph": "km / h", "kmph": "km / h", "kmh": "km / h", "fps": "ft / s"}
 # What says nothing about the value: generic names of what is counted or measured.
-_GENERIC = frozenset(
-    "unit units u sq 单位 个单位 total altogether each respectively approximately about "
-    "个 只 件 本 人 名 条 张 支 枝 棵 辆 位 次 种 块 头 台 套 箱 袋 盒 瓶 朵 岁 道 页 步 层 间 组 根 颗 双 "
-    "对 串 架 艘 匹 把 份 杯 筐 包 篇 班 题 场 段 片 排 行 列 座 家 户 面 所 枚 束 桶 盆 盘 粒 幅 册 场次".split()
-)
-_NEVER = frozenset(
-    "or and more less least most not than times many half percent negative minus plus hundred "
-    "thousand million billion trillion dozen if when where for any all some no none only either "
-    "neither both between from to through with without such that is are the integer real pi "
-    "mod modulo sqrt over squared cubed divided multiplied by at exactly base ways possible".split()
-) - {"possible", "ways"}
+_GENERIC_NAMES = """
+unit units u sq 单位 个单位 total altogether each respectively approximately about 个 只 件 本 人 名 条 张
+支 枝 棵 辆 位 次 种 块 头 台 套 箱 袋 盒 瓶 朵 岁 道 页 步 层 间 组 根 颗 双 对 串 架 艘 匹 把 份 杯 筐 包 篇 班 题 场 段 片 排 行 列 座 家
+户 面 所 枚 束 桶 盆 盘 粒 幅 册 场次
+"""
+_GENERIC = frozenset(_GENERIC_NAMES.split())
+_QUALIFIERS = """
+or and more less least most not than times many half percent negative minus plus hundred
+thousand million billion trillion dozen if when where for any all some no none only either
+neither both between from to through with without such that is are the integer real pi mod
+modulo sqrt over squared cubed divided multiplied by at exactly base ways possible
+"""
+_NEVER = frozenset(_QUALIFIERS.split()) - {"possible", "ways"}
 _POWER_WORDS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
+_ADVERB = re.compile(r"\s+(?:away|long|tall|wide|high|old|deep|each|in total|total|altogether)$")
 _TOKEN = re.compile(
     r"\s*(?:(?P<over>/|\bper\b|\ba\b(?=\s+[a-z]))|(?P<times>\\cdot|\*|-)|"
     r"(?P<name>\\mu m|[A-Za-z]+|[$€£¥₹¢℃℉]|[\u4e00-\u9fff]+)\.?"
@@ -111,13 +114,15 @@ def read_unit(text: str, *, has_space: bool = True) -> Unit | None:
 
     One letter is a unit only behind a space: `10 m` is ten metres and `10m` ten times m.
     """
-    text = text.strip().removesuffix(".")
+    text = _ADVERB.sub("", text.strip().removesuffix("."))
     if not text:
         return None
     if not has_space and _SINGLE_LETTERS_NEED_SPACE.match(text):
         return None
     measured = _measured(_COMPOUND.get(text, text))
-    return measured if measured is not None else _noun(text)
+    if measured is not None or not has_space:
+        return measured
+    return _noun(text)
 
 
 def same_unit(one: Unit, other: Unit) -> Fraction | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 _NONE = (
     r"(?:(?:there\s+(?:is|are|exists?)\s+)?no\s+(?:such\s+)?(?:real\s+|valid\s+|integer\s+|positive\s+|possible\s+)*"
     r"(?:solutions?|values?|roots?|numbers?|integers?|answers?|functions?|pairs?|triples?|x|n|exists?)"
     r"(?:\s+(?:exists?|satisf\w+.*))?|none(?:\s+exists?)?|nothing|the\s+empty\s+set|empty(?:\s+set)?|null\s+set|"
-    r"\\emptyset|\\\{\s*\\\}|\{\s*\}|无(?:实数)?解|空集|没有解|no)"
+    r"\\emptyset|\\\{\s*\\\}|\{\s*\}|(?:原?方程)?(?:组)?无(?:实数)?解|空集|没有解|no)"
 )
-_MISSING = r"(?:(?:it\s+|the\s+limit\s+)?(?:does\s+not|doesn't|do\s+not)\s+exist|dne|不存在|no\s+limit|nonexistent)"
-_UNDEFINED = r"(?:(?:it\s+is\s+|is\s+)?(?:undefined|not\s+defined)|未定义|无意义)"
-_KINDS = {"none": _NONE, "missing": _MISSING, "undefined": _UNDEFINED}
+_MISSING = r"(?:(?:it\s+|the\s+(?:limit|value|expression|answer)\s+)?(?:does\s+not|doesn't|do\s+not)\s+exist|dne|不存在|no\s+limit|nonexistent)"
+_UNDEFINED = r"(?:(?:(?:it|the\s+(?:value|expression|answer|slope|function))\s+is\s+|is\s+)?(?:undefined|not\s+defined)|未定义|无意义)"
+_ENDLESS = r"(?:infinitely\s+many|an\s+infinite\s+number\s+of|infinite)(?:\s+(?:solutions?|values?|roots?))?|无数[个]?解?|无穷多[个]?解?"
+_KINDS = {"endless": _ENDLESS, "none": _NONE, "missing": _MISSING, "undefined": _UNDEFINED}
 _MATCHING_KINDS = {("none", "missing"), ("missing", "none"), ("missing", "undefined")} | {
     ("undefined", "missing")
 }
@@ -22,12 +24,16 @@ _SYNONYMS = {
     "错误": "false", "correct": "true", "incorrect": "false", "是的": "yes", "能": "yes",
     "不能": "no", "会": "yes", "不会": "no", "t": "true", "f": "false", "y": "yes",
 }  # fmt: skip
-_FILLERS = frozenset("a an the it is its of on at in to be answer option choice that this".split())
+_FILLER_WORDS = """
+a an the it is its of on at in to be answer option choice that this
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_MONTH_NAMES = """january jan; february feb; march mar; april apr; may; june jun; july jul; august aug;
+september sep sept; october oct; november nov; december dec""".replace("\n", " ")
 _MONTHS = {
     name: number
     for number, names in enumerate(
-        "january jan,february feb,march mar,april apr,may,june jun,july jul,august aug,"
-        "september sep sept,october oct,november nov,december dec".split(","),
+        _MONTH_NAMES.split("; "),
         start=1,
     )
     for name in names.split()
@@ -37,16 +43,28 @@ _CLOCK = re.compile(
     r"(?:\s*(?:in the )?(morning|afternoon|evening))?"
 )
 _HOUR = re.compile(r"(\d{1,2})\s*([aApP])\.?\s*[mM]\.?")
-_CHOICE = re.compile(r"\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[).:、]|(?:[Oo]ption|[Cc]hoice|选项|选)\s*\(?([A-Z])\)?")
-_CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
+_CHOICE = re.compile(
+    r"\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[).:、]|(?:[Oo]ption|[Cc]hoice|选项|选)\s*\(?([A-Z])\)?"
+)
+_CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {
+    "两": 2,
+    "〇": 0,
+}
 _CHINESE_UNITS = {"十": 10, "百": 100, "千": 1000}
-_NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
-} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_FRACTION = re.compile(r"([零一二三四五六七八九十百两\d]+)分之([零一二三四五六七八九十百两\d]+)")
+_SMALL_NUMBERS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+sixteen seventeen eighteen nineteen twenty
+"""
+_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL_NUMBERS.split())} | {
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
+}
 
 
 def nothing_kind(text: str) -> str | None:
@@ -81,7 +99,7 @@ def words_of(text: str) -> tuple[str, ...]:
     """The telling words of a text: lower case, without articles and punctuation."""
     text = re.sub(r"(?<=[a-z])'s\b", "", text.lower().replace("\\", " "))
     words = re.findall(r"[a-z]+|\d+(?:\.\d+)?|[\u4e00-\u9fff]+", text)
-    kept = [_SYNONYMS.get(word, word) for word in words]
+    kept: list[str] = [_SYNONYMS.get(word, word) for word in words]
     return tuple(word for word in kept if word not in _FILLERS) or tuple(kept)
 
 
@@ -91,6 +109,8 @@ def same_words(gold: str, answer: str) -> bool:
     if not gold_words:
         return False
     if gold_words == words or "".join(gold_words) == "".join(words):
+        return True
+    if len(gold_words) == 2 and sorted(gold_words) == sorted(words):  # "odd n", "n is odd"
         return True
     if gold_words in (("yes",), ("no",), ("true",), ("false",)) and words:
         return words[0] == gold_words[0] and re.match(r"\s*\w+\s*[,.;:—-]", answer) is not None
@@ -123,7 +143,10 @@ def same_clock(
     if half is None:
         return one[:3] == other[:3]
     stated, bare = (one, other) if one[3] else (other, one)
-    return seconds(stated, half) in (seconds(bare, None), seconds(bare, half if bare[0] <= 12 else None))
+    return seconds(stated, half) in (
+        seconds(bare, None),
+        seconds(bare, half if bare[0] <= 12 else None),
+    )
 
 
 def date_of(text: str) -> tuple[int | None, int, int] | None:
@@ -143,9 +166,19 @@ def date_of(text: str) -> tuple[int | None, int, int] | None:
     return (years[0] if years else None), months[0], days[0]
 
 
-def spelled_number(text: str) -> int | None:
-    """The integer that English or Chinese number words say, or None."""
+def spelled_number(text: str) -> Fraction | None:
+    """The number that English or Chinese number words say, or None."""
     text = text.strip().lower()
+    if match := _FRACTION.fullmatch(text):
+        below, above = (
+            int(part) if part.isdigit() else _chinese_number(part) for part in match.groups()
+        )
+        return Fraction(above, below) if below else None
+    whole = _spelled_integer(text)
+    return None if whole is None else Fraction(whole)
+
+
+def _spelled_integer(text: str) -> int | None:
     if re.fullmatch(r"[a-z]+(?:[ -][a-z]+)?", text):
         parts = re.split(r"[ -]", text)
         values = [_NUMBER_WORDS.get(part) for part in parts]
@@ -156,7 +189,9 @@ def spelled_number(text: str) -> int | None:
         tens, ones = values
         assert tens is not None and ones is not None
         return tens + ones if tens >= 20 and 0 < ones < 10 else None
-    if text and all(char in _CHINESE_DIGITS or char in _CHINESE_UNITS or char in "万亿" for char in text):
+    if text and all(
+        char in _CHINESE_DIGITS or char in _CHINESE_UNITS or char in "万亿" for char in text
+    ):
         return _chinese_number(text)
     return None
 

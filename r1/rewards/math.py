@@ -1,22 +1,31 @@
 """The accuracy reward for maths: find the final answer in a reply and verify it.
 
-Numbers are compared exactly here, in microseconds; everything else goes to
-math-verify in worker processes with a hard limit. What the verifier cannot decide
+Answers are compared by form and value in process (`answer_check`); what that cannot decide
+goes to math-verify in worker processes with a hard limit. What the verifier cannot decide
 is no verdict (`is_correct` None with the reason), never a wrong answer.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
 
+from r1.rewards.answer_check import check_answer
+from r1.rewards.answer_forms import Unread, read_form
+from r1.rewards.answer_question import read_question
+from r1.rewards.answer_text import tidy
 from r1.rewards.verifier_pool import WorkerFailure, WorkerPool, python_module_command
 
 _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
 _BARE_BOX = re.compile(r"\s+([^\s$\\{}]+|\\[A-Za-z]+)")
+_BOX_JOINT = re.compile(
+    r"[\s$]*(?:\\[\])])?[\s$]*(?:,|;|\\?(?:quad|text)?\{?\s*(?:and|or)\s*\}?|和|或)(?:\\quad)?[\s$]*(?:\\[\[(])?"
+    r"[\s$]*"
+)
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
 _ANSWER_LINE = re.compile(
     r"(?:\banswer\b[*_]*\s*(?:is\b\s*[:：]?|[:：=])|答案[*_]*\s*(?:[:：=]|[为是][:：]?))"
@@ -33,11 +42,9 @@ _MIXED_NUMBER = re.compile(r"([-+]?)(\d+)\s+(\d+)/(\d+)")
 # A gap is no part of a number, except before a group of three digits ("12 345").
 _GAP = re.compile(r"(?<=\d)(?:\s|\\[,;: ]|~)+(?=\d)")
 _THOUSANDS = re.compile(r"(?<![\w.,])(?<!\d )[-+]?[1-9]\d{0,2}(?: \d{3})+(?![\d/]| \d)")
-_SPACED_NUMBERS = re.compile(r"[-+]?[\d.]+(?: [-+]?[\d.]+)+")
-_SPACING = re.compile(r"\\[,;:! ]|~|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_SPACING = re.compile(r"\\[,;:! ]|(?<!^)~|\\(?:left|right|displaystyle)(?![A-Za-z])")
 _EXACT_NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d*)?(?:/([-+]?)(\d+))?")
 _LATEX_FRACTION = re.compile(r"([-+]?)\\[dt]?frac(?:\{(-?\d+)\}\{(-?\d+)\}|(\d)(\d))")
-_TEXT_GOLD = re.compile(r"[^\W\d_]{4,}|[^\W\d_]+(?:[ '-][^\W\d_]+)+")
 
 _MAX_ANSWER_CHARS = 1000
 _MAX_NUMBER_CHARS = 100
@@ -61,6 +68,23 @@ def extract_boxed(text: str) -> str | None:
     return None
 
 
+def _last_boxes(text: str) -> str | None:
+    """The last box, and those before it that only a comma, "and" or "or" separates."""
+    found: list[str] = []
+    start = len(text)
+    for match in reversed(list(_BOX.finditer(text))):
+        content = _braced(text, match.end())
+        if content is None:
+            continue
+        between = text[match.end() + len(content) + 2 : start]
+        if found and not _BOX_JOINT.fullmatch(between):
+            break
+        if content.strip() not in found:
+            found.insert(0, content.strip())
+        start = match.start()
+    return ", ".join(found) if found else None
+
+
 def extract_answer(text: str, *, is_whole: bool = False) -> str | None:
     """The final answer that a reply states, or None.
 
@@ -69,7 +93,7 @@ def extract_answer(text: str, *, is_whole: bool = False) -> str | None:
     "answer is", "Answer:" or 答案 on its line; the last number, or with `is_whole`
     all of the text.
     """
-    boxed = extract_boxed(text)
+    boxed = _last_boxes(text)
     if boxed is not None:
         return boxed or None
     tagged = _ANSWER_TAG.findall(text)
@@ -79,6 +103,29 @@ def extract_answer(text: str, *, is_whole: bool = False) -> str | None:
     if lines:
         return _short_answer(lines[-1])
     return (text.strip() or None) if is_whole else _last_number(text)
+
+
+def final_answer(text: str) -> str | None:
+    """The answer in what may be a whole reply or only an answer.
+
+    A reply is recognised by its box, its thought, its `<answer>` tags or "the answer is".
+    Of a thought that never closes there is no answer.
+    """
+    if "<think>" in text or "</think>" in text:
+        _, closing, text = text.rpartition("</think>")
+        if not closing:
+            return None
+        return extract_answer(text)
+    is_reply = _ANSWER_TAG.search(text) or _ANSWER_LINE.search(text) or _is_prose_with_box(text)
+    return extract_answer(text, is_whole=True) if is_reply else text.strip() or None
+
+
+def _is_prose_with_box(text: str) -> bool:
+    """Whether there is more than connectives around the boxes: not in `\\boxed{1}, \\boxed{2}`."""
+    if _BOX.search(text) is None:
+        return False
+    outside = re.sub(r"\\f?box(?:ed)?\s*\{.*\}", " ", text)
+    return len(set(_PROSE_WORD.findall(outside)) - {"and", "or", "text"}) > 0
 
 
 def is_formula(text: str) -> bool:
@@ -117,16 +164,26 @@ def parse_number(text: str) -> Fraction | None:
 class MathVerifier:
     """Compares answers; a thread pool of `num_workers` threads keeps all workers busy.
 
-    `timeout_seconds` is the hard limit of one comparison in CPU time. A worker that hangs is
-    killed, one that dies is replaced, and neither is a verdict. Workers start at the
-    first answer that is not a plain number. Close it, or leave that to the exit.
+    Most pairs are decided in this process (`answer_check`), within bounds. The rest goes to
+    math-verify in a worker: `timeout_seconds` is the hard limit of one comparison in CPU
+    time; a worker that hangs is killed, one that dies is replaced, the comparison is tried
+    `num_attempts` times in all, and what then fails is no verdict. Workers start with the
+    first pair that needs them. Close it, or leave that to the exit.
     """
 
-    def __init__(self, num_workers: int = 2, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self, num_workers: int = 2, timeout_seconds: float = 5.0, num_attempts: int = 3
+    ) -> None:
         command = python_module_command("r1.rewards.verifier_worker", str(timeout_seconds))
-        self._pool = WorkerPool(command, num_workers=num_workers, timeout_seconds=timeout_seconds)
+        self._pool = WorkerPool(
+            command,
+            num_workers=num_workers,
+            timeout_seconds=timeout_seconds,
+            num_attempts=num_attempts,
+        )
+        self.num_workers = num_workers
         # A group's samples often give the same answer; failures raise and are not kept.
-        self._ask_once = lru_cache(maxsize=4096)(self._ask)
+        self._check_once = lru_cache(maxsize=4096)(self._check)
 
     def __enter__(self) -> MathVerifier:
         return self
@@ -143,69 +200,89 @@ class MathVerifier:
         """Kill the workers."""
         self._pool.close()
 
-    def verify(self, gold: str, answer: str | None) -> Verdict:
-        """Whether `answer` (as `extract_answer` gives it) equals `gold`.
+    def verify(
+        self,
+        gold: str | Sequence[str],
+        answer: str | None,
+        *,
+        question: str | None = None,
+        order_free: bool = False,
+    ) -> Verdict:
+        """Whether `answer` (as `extract_answer` gives it) equals `gold`, or one of several golds.
 
-        Against a readable gold an answer that is missing, unreadable or absurdly long is wrong.
+        The question settles what the answers leave open: its unit, whether to round, the
+        order of a list, an expression that is only repeated. With `order_free` tuples are
+        compared without order too. Against a readable gold an answer that is missing,
+        unreadable or absurdly long is wrong.
         """
+        golds = [gold] if isinstance(gold, str) else list(gold)
+        failed: Verdict | None = None
+        wrong = Verdict(None, "there is no gold answer")
+        for accepted in golds:
+            verdict = self._verify_one(accepted, answer, question, order_free)
+            if verdict.is_correct:
+                return verdict
+            if verdict.is_correct is None:
+                failed = verdict
+            else:
+                wrong = verdict
+        return failed or wrong
+
+    def _verify_one(
+        self, gold: str, answer: str | None, question: str | None, order_free: bool
+    ) -> Verdict:
+        if not gold.strip():
+            return Verdict(None, "the gold answer is empty")
+        if answer is None or not answer.strip():
+            return Verdict(False, "no answer")
         quick = _quick_verdict(gold, answer)
-        if quick is not None or answer is None:
-            return quick or Verdict(False, "no answer")
+        # A question may ask for lowest terms.
+        if quick is not None and (question is None or not re.search(r"/|frac", answer)):
+            return quick
+        if len(answer) > max(_MAX_ANSWER_CHARS, 4 * len(gold)):
+            return Verdict(False, f"the answer is longer than {_MAX_ANSWER_CHARS} characters")
         try:
-            return self._ask_once(_tidy(gold), _tidy(answer))
+            return self._check_once(gold, answer, question, order_free)
         except WorkerFailure as failure:
             return Verdict(None, f"verifier failed: {failure}")
 
     def is_readable(self, gold: str) -> bool:
-        """Whether answers can be verified against `gold`: a number, a formula or a few words."""
+        """Whether answers can be verified against `gold`: a value, a formula or a few words."""
         if parse_number(gold) is not None:
             return True
-        tidy = _tidy(gold)
-        if not tidy or len(_PROSE_WORD.findall(tidy)) > _MAX_GOLD_WORDS:
+        text = tidy(gold)
+        if not text or len(_PROSE_WORD.findall(text)) > _MAX_GOLD_WORDS:
             return False
-        if _TEXT_GOLD.fullmatch(tidy):
+        form = read_form(text)
+        if not isinstance(form, Unread):
             return True
-        braces = re.findall(r"(?<!\\)[{}]", tidy)
+        braces = re.findall(r"(?<!\\)[{}]", text)
         if braces.count("{") != braces.count("}"):
             return False
         try:
-            return bool(self._pool.ask({"op": "read", "gold": tidy}).get("is_readable"))
+            return bool(self._pool.ask({"op": "read", "gold": text}).get("is_readable"))
         except WorkerFailure:
             return False
 
-    def _ask(self, gold: str, answer: str) -> Verdict:
-        reply = self._pool.ask({"op": "verify", "gold": gold, "answer": answer})
+    def _check(self, gold: str, answer: str, question: str | None, order_free: bool) -> Verdict:
+        """By form and value here, by math-verify where that does not decide."""
+        finding = check_answer(gold, answer, read_question(question, order_free=order_free))
+        if finding.is_equal is not None:
+            return Verdict(finding.is_equal, finding.reason)
+        reply = self._pool.ask({"op": "verify", "gold": tidy(gold), "answer": tidy(answer)})
         if reply["is_correct"] is None:
             raise WorkerFailure(reply["reason"])
-        return Verdict(reply["is_correct"], reply["reason"])
+        return Verdict(reply["is_correct"], f"{reply['reason']} (math-verify)")
 
 
-def _quick_verdict(gold: str, answer: str | None) -> Verdict | None:
-    """The verdict that needs no algebra, or None."""
-    if answer is None or not answer.strip():
-        return Verdict(False, "no answer")
-    if not gold.strip():
-        return Verdict(None, "the gold answer is empty")
-    if _as_text(gold) == _as_text(answer):
-        return Verdict(True, "same text")
+def _quick_verdict(gold: str, answer: str) -> Verdict | None:
+    """The verdict on two plain numbers, or None; decimals that differ have rules of their own."""
     gold_number, number = parse_number(gold), parse_number(answer)
-    if gold_number is not None and number is not None:
-        is_equal = gold_number == number
-        return Verdict(is_equal, "equal numbers" if is_equal else "different numbers")
-    # The parser of the worker would join the digits of "2 3".
-    if any(_SPACED_NUMBERS.fullmatch(_tidy(text)) for text in (gold, answer)) and all(
-        parse_number(text) is not None or _SPACED_NUMBERS.fullmatch(_tidy(text))
-        for text in (gold, answer)
-    ):
-        return Verdict(False, "different numbers")
-    if gold_number is not None and not re.search(r"[\d\\]", answer):
-        return Verdict(False, "the answer holds no number")
-    # As algebra "east" is a product of letters, equal to "seat".
-    if _TEXT_GOLD.fullmatch(_tidy(gold)) or _TEXT_COMMAND.fullmatch(gold.strip(" $")):
-        return Verdict(False, "different text")
-    if len(answer) > max(_MAX_ANSWER_CHARS, 4 * len(gold)):
-        return Verdict(False, f"the answer is longer than {_MAX_ANSWER_CHARS} characters")
-    return None
+    if gold_number is None or number is None:
+        return None
+    if gold_number == number:
+        return Verdict(True, "equal numbers")
+    return None if "." in gold + answer else Verdict(False, "different numbers")
 
 
 def _tidy(text: str) -> str:
@@ -223,16 +300,6 @@ def _tidy(text: str) -> str:
     if re.match(r"\\?\$[-\d.]", text):  # money
         text = text.lstrip("\\").lstrip("$")
     return text.strip()
-
-
-def _as_text(text: str) -> str:
-    """A form in which equal texts are equal: no spaces, case or brackets around one letter."""
-    # Without its space the mixed number "1 1/2" would be the fraction 11/2.
-    text = _MIXED_NUMBER.sub(r"\1\2+\3/\4", _tidy(text))
-    # Numbers beside each other stay apart.
-    text = "".join(_GAP.sub("_", text).split()).casefold()
-    match = re.fullmatch(r"\(([a-z])\)", text)
-    return match[1] if match else text
 
 
 def _braced(text: str, start: int) -> str | None:

@@ -39,9 +39,18 @@ class WorkerPool:
     the others wait. `close`, or the end of this process, kills the workers.
     """
 
-    def __init__(self, command: Sequence[str], *, num_workers: int, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        num_workers: int,
+        timeout_seconds: float,
+        num_attempts: int = 3,
+    ) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers must be 1 or more, not {num_workers}")
+        if num_attempts < 1:
+            raise ValueError(f"num_attempts must be 1 or more, not {num_attempts}")
         if timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds must be above 0, not {timeout_seconds}")
         self._workers = [_Worker(command) for _ in range(num_workers)]
@@ -51,10 +60,27 @@ class WorkerPool:
             self._idle.put(worker)
         self.num_workers = num_workers
         self.timeout_seconds = timeout_seconds
+        self.num_attempts = num_attempts
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request and return its reply; raises WorkerFailure, never waits longer."""
+        """Send one request and return its reply.
+
+        A request that kills its worker or its time is sent again to a new one, up to
+        `num_attempts` times in all: a death by chance changes no verdict.
+
+        Raises:
+            WorkerFailure: when every attempt failed, with the reason of the last.
+        """
+        for attempt in range(1, self.num_attempts + 1):
+            try:
+                return self._ask_once(request)
+            except WorkerFailure:
+                if attempt == self.num_attempts or not self._finalizer.alive:
+                    raise
+        raise AssertionError("num_attempts is 1 or more")
+
+    def _ask_once(self, request: Mapping[str, Any]) -> dict[str, Any]:
         worker = self._idle.get()
         try:
             if not self._finalizer.alive:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -64,16 +65,28 @@ def _answer_safely(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse(text: str) -> list[Any]:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+    from math_verify import LatexExtractionConfig, parse
 
     if "$" not in text and r"\boxed" not in text:
         text = f"${text}$"
     # Its own timeouts are signals, which cannot interrupt C code: the parent's kill can.
-    return parse(
+    parsed = parse(
         text,
-        [LatexExtractionConfig(), ExprExtractionConfig()],
+        [LatexExtractionConfig()],
         parsing_timeout=None,  # type: ignore[arg-type]
     )
+    return [] if _is_fragment(parsed, text) else parsed
+
+
+def _is_fragment(parsed: list[Any], text: str) -> bool:
+    """Whether math-verify read a number out of a formula that it did not understand.
+
+    It then takes all formulas that hold the number for equal (Math-Verify issue 14).
+    """
+    from sympy import Number
+
+    is_number = bool(parsed) and isinstance(parsed[0], Number)
+    return is_number and re.search(r"[A-Za-z]", text.replace(r"\frac", "")) is not None
 
 
 def _send(file: TextIO, reply: Mapping[str, Any]) -> None:

@@ -75,7 +75,9 @@ class MathTask:
     """Problems whose answer is a number or an expression, checked by rule.
 
     The whole of a mathematical task: GSM8K, MATH-500, rows from a file and the
-    miniature differ only in where their problems come from.
+    miniature differ only in where their problems come from. A problem's metadata may hold
+    `accepted_answers`, golds beside its answer, and `order_free`, for lists and tuples that
+    are right in any order.
     """
 
     name: str
@@ -112,7 +114,12 @@ class MathTask:
         answer = extract_answer(reasoning.answer, is_whole=is_whole)
         if answer is None:
             return 0.0, None, "no answer found"
-        verdict = self.verifier.verify(problem.answer, answer)
+        verdict = self.verifier.verify(
+            [problem.answer, *problem.metadata.get("accepted_answers", ())],
+            answer,
+            question=problem.question,
+            order_free=bool(problem.metadata.get("order_free", False)),
+        )
         reward = None if verdict.is_correct is None else float(verdict.is_correct)
         return reward, answer, verdict.reason
 
