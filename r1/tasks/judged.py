@@ -77,8 +77,7 @@ class JudgeTemplate:
 
     def fill(self, **values: str) -> JudgePrompt:
         """The prompt with every `{field}` replaced once: braces in the values stay text."""
-        pattern = re.compile("|".join(re.escape(f"{{{name}}}") for name in values))
-        user = pattern.sub(lambda match: values[match.group()[1:-1]], self.user)
+        user = re.sub(r"\{(\w+)\}", lambda m: values.get(m.group(1), m.group()), self.user)
         return JudgePrompt(user, self.system)
 
 
