@@ -193,11 +193,11 @@ def _judge(options: EvaluationOptions, output: Path) -> Judge | None:
     if url is None:
         raise ValueError("--judge needs its server: --judge-url URL")
     from r1.backends.openai_http_client import ServerConfig
-    from r1.evaluation.judges import ServerJudge
+    from r1.evaluation.judges import JudgeConfig, ServerJudge
 
     key = options.judge_key_env or options.api_key_env
-    config = ServerConfig(url=url, model=options.judge, api_key_variable=key)
-    return ServerJudge(config, output / "judge_cache.jsonl")
+    server = ServerConfig(url=url, model=options.judge, api_key_variable=key)
+    return ServerJudge(JudgeConfig(server=server, cache=output / "judge_cache.jsonl"))
 
 
 def _print_table(paths: Sequence[Path]) -> None:

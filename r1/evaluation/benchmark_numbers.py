@@ -3,15 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from r1.evaluation.alpaca_eval import HOW_TO_GET_GAMED, alpaca_eval_result
+from r1.evaluation.arena_hard import arena_hard_result
+from r1.evaluation.codeforces_rating import codeforces_numbers
 from r1.evaluation.record_file import Record
+from r1.records import Problem
+from r1.tasks.benchmark_data import locate
+from r1.tasks.task import TaskError
 
-Numbers = Mapping[str, float | None]
 
-EXTRA_NUMBERS: dict[str, Callable[[Sequence[Record]], Numbers]] = {}
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A measured number with its two errors, in the unit of the published score."""
+
+    value: float | None
+    error_by_question: float | None = None
+    rerun_error: float | None = None
 
 
-def extra_numbers(name: str, records: Sequence[Record]) -> Numbers:
-    """The numbers of a row beside those that every evaluation has, by the table's names."""
-    compute = EXTRA_NUMBERS.get(name)
-    return compute(records) if compute is not None and records else {}
+@dataclass(frozen=True, slots=True)
+class RowNumbers:
+    """A row's own numbers by the table's names, and what must be said beside them."""
+
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def row_numbers(name: str, records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    """The numbers of a row beside those that every evaluation has.
+
+    What the records cannot tell is left out, with the reason in the notes.
+    """
+    compute = _COMPUTED.get(name)
+    if compute is None:
+        return RowNumbers()
+    try:
+        return compute(records, problems)
+    except ValueError as error:
+        return RowNumbers(notes=[str(error)])
+
+
+def _arena_hard(records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    result = arena_hard_result(records)
+    interval = f"95% interval {100 * result.low:.1f} to {100 * result.high:.1f} (bootstrap)"
+    notes = [f"{interval}; {result.num_games_missing} games without a verdict"]
+    return RowNumbers({"win_rate": Number(100 * result.win_rate)}, notes)
+
+
+def _alpaca_eval(records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    try:
+        gamed = locate(None, "alpaca_eval", ["df_gamed.csv"], HOW_TO_GET_GAMED)
+    except TaskError as error:
+        result = alpaca_eval_result(records)
+        raw = f"raw win rate {100 * result.win_rate:.1f} ± {100 * result.standard_error:.1f}"
+        return RowNumbers(notes=[f"{raw}, not comparable; {error}"])
+    result = alpaca_eval_result(records, gamed)
+    assert result.length_controlled is not None
+    number = Number(100 * result.length_controlled)
+    notes = [f"raw win rate {100 * result.win_rate:.1f} ± {100 * result.standard_error:.1f}"]
+    return RowNumbers({"length_controlled_win_rate": number}, notes)
+
+
+def _codeforces(records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    numbers = codeforces_numbers(records, problems)
+    is_rated = numbers["rating"] is not None
+    notes = [] if is_rated else ["no contest has standings and all its problems graded: no rating"]
+    return RowNumbers({name: Number(value) for name, value in numbers.items()}, notes)
+
+
+_COMPUTED: dict[str, Callable[[Sequence[Record], Sequence[Problem]], RowNumbers]] = {
+    "alpaca_eval": _alpaca_eval,
+    "arena_hard": _arena_hard,
+    "codeforces": _codeforces,
+}

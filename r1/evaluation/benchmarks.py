@@ -312,5 +312,6 @@ def published_scores(line: Line) -> dict[str, float | None]:
             scores.update(row["scores"])
     if line.distilled:
         for row in published_table()["distilled_table"]:
-            scores.setdefault(row["model"], row["scores"].get(line.distilled))
+            if row["model"] in published_table()["distilled_models"]:
+                scores[row["model"]] = row["scores"].get(line.distilled)
     return scores

@@ -23,8 +23,8 @@ from r1.evaluation.record_file import Key, Record, read_records
 from r1.evaluation.regrade import regrade_stale
 from r1.evaluation.result import EvaluationResult, compute_result
 from r1.evaluation.verdicts import Verdict, grade_reliably, reply_fields, verdict_fields
+from r1.evaluation.voting import voting_verifier
 from r1.records import GenerationRequest, Problem, Sample, SamplingParams, Turn
-from r1.rewards.math import MathVerifier
 from r1.run_log import JsonlLog, Progress, RunError
 from r1.tasks.task import ConversationTask, Split
 from r1.text.prompts import PromptStyle
@@ -92,13 +92,12 @@ def evaluate(
     """
     records = sample_and_grade(generator, tokenizer, task, settings, records_path, weights)
     num_problems = len(chosen_problems(task, settings))
-    # Equal answers vote together: the verifier knows that 1/2 is 0.5.
-    with MathVerifier(num_workers=1) as verifier:
+    with voting_verifier() as same_answer:
         return compute_result(
             records,
             num_problems=num_problems,
             num_samples=settings.num_samples,
-            equivalent=lambda a, b: verifier.verify(a, b).is_correct is True,
+            equivalent=same_answer,
         )
 
 

@@ -12,7 +12,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
+from typing import Literal
 
+Ties = Literal["expectation", "first"]
 Scores = Sequence[Sequence[float | None]]
 
 # How a majority is found, in the words that go beside every cons@k.
@@ -102,13 +104,13 @@ def group_votes(votes: Sequence[Vote], equivalent: Callable[[str, str], bool]) -
 
 
 def consensus_of_question(
-    votes: Sequence[Vote], equivalent: Callable[[str, str], bool]
+    votes: Sequence[Vote], equivalent: Callable[[str, str], bool], ties: Ties = "expectation"
 ) -> float | None:
-    """Expected score of the majority answer of one question.
+    """Score of the majority answer of one question.
 
-    Ties are broken by expectation: the mean over the tied classes, as if one were
-    drawn at random. Without any vote the consensus is wrong (0.0). None when no
-    sample of the winning classes could be graded.
+    A tie is broken by expectation, the mean over the tied classes as if one were drawn
+    at random, or goes to the answer that came first. Without any vote the consensus is
+    wrong (0.0). None when no sample of the winning classes could be graded.
     """
     classes = group_votes(votes, equivalent)
     if not classes:
@@ -119,12 +121,17 @@ def consensus_of_question(
         for members in classes
         if len(members) == most
     ]
+    if ties == "first":
+        winners = winners[:1]
     class_scores = [_mean(scores) for scores in winners if scores]
     return _mean(class_scores) if class_scores else None
 
 
 def cons_at_k(
-    votes: Sequence[Sequence[Vote]], k: int, equivalent: Callable[[str, str], bool]
+    votes: Sequence[Sequence[Vote]],
+    k: int,
+    equivalent: Callable[[str, str], bool],
+    ties: Ties = "expectation",
 ) -> float:
     """Share of questions whose majority answer of the first k samples is correct.
 
@@ -138,7 +145,7 @@ def cons_at_k(
         raise ValueError(
             f"cons@{k} needs {k} samples a question; {num_short} of {len(votes)} have fewer"
         )
-    per_question = [consensus_of_question(question[:k], equivalent) for question in votes]
+    per_question = [consensus_of_question(question[:k], equivalent, ties) for question in votes]
     known = [score for score in per_question if score is not None]
     if not known:
         raise ValueError(f"cons@{k} needs at least one question with a graded majority")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ID_FIELDS = ("id", "problem_id", "unique_id")
 TEXT_FIELDS = ("prompt", "question", "problem", "query")
 RESPONSE_FIELDS = ("response", "responses", "output", "completion", "code")
+SCORE_FIELDS = ("score", "scores")
 GOLD_FIELDS = ("gold", "gt", "answer")
 OWN_PREFIX = "own-"  # of the ids of questions that are in the file only
 _NUM_RETRIES = 2
@@ -40,7 +41,8 @@ class Matched:
     """Replies with the problems they answer, and what could not be placed.
 
     `num_elsewhere` questions were found in the second set of problems, `num_own` brought
-    their own gold answer. `unmatched` names the rows that stand for no question.
+    their own gold answer. `unmatched` names the rows that stand for no question, and
+    `file_scores` are the scores of the replies where the file holds some.
     """
 
     replies: Mapping[str, Sequence[str]]
@@ -48,6 +50,7 @@ class Matched:
     num_elsewhere: int
     num_own: int
     unmatched: Sequence[str]
+    file_scores: Mapping[str, Sequence[float]]
 
     @property
     def num_samples(self) -> int:
@@ -57,7 +60,7 @@ class Matched:
     @property
     def notes(self) -> list[str]:
         """What a reader of the numbers must know."""
-        notes = []
+        notes = [f"{len(self.replies):,} questions have replies"]
         if self.num_elsewhere:
             notes.append(f"{self.num_elsewhere} questions are not in the row but in its larger set")
         if self.num_own:
@@ -84,10 +87,13 @@ def match_responses(
     rows = read_rows(path)
     finder = _Finder(problems, larger_set, instruction)
     replies: dict[str, list[str]] = {}
+    scores: dict[str, list[float]] = {}
     for row in rows:
         problem = finder.find(row)
         if problem is not None:
-            replies.setdefault(problem.id, []).extend(_replies(row))
+            texts = _replies(row)
+            replies.setdefault(problem.id, []).extend(texts)
+            scores.setdefault(problem.id, []).extend(_scores(row, len(texts)))
     if not replies:
         raise TaskError(finder.nothing_matches(path, rows))
     return Matched(
@@ -96,6 +102,9 @@ def match_responses(
         num_elsewhere=finder.num_elsewhere,
         num_own=len(finder.own),
         unmatched=finder.unmatched,
+        file_scores={
+            name: values for name, values in scores.items() if len(values) == len(replies[name])
+        },
     )
 
 
@@ -210,6 +219,14 @@ def _replies(row: Row) -> list[str]:
     raise TaskError(
         f"{row.location}: no reply: expected text or a list of texts in one of {fields}"
     )
+
+
+def _scores(row: Row, num_replies: int) -> list[float]:
+    """The file's own scores of a row's replies; empty where it has none that fit."""
+    value = _first(row.data, SCORE_FIELDS)
+    values = value if isinstance(value, list) else [value]
+    is_whole = len(values) == num_replies and all(isinstance(item, int | float) for item in values)
+    return [float(item) for item in values] if is_whole else []
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:

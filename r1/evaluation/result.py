@@ -30,7 +30,8 @@ class EvaluationResult:
     """What one evaluation measured; a number that could not be measured is None.
 
     `pass_at_k` holds the unbiased estimates for k = 2, 4, ... up to the samples of
-    a question, and `cons_at_k` is the majority vote of all `num_samples` of them.
+    a question, and `cons_at_k` is the majority vote of all `num_samples` of them, ties by
+    expectation (`cons_at_k_ties_to_first`: the answer that came first wins).
     `error_by_question` and `rerun_error` are standard errors of `pass_at_1`: for
     other questions, and for the same ones sampled again. Rates are over all samples
     that have the measurement. `seconds` is the time to generate and grade.
@@ -51,6 +52,7 @@ class EvaluationResult:
     error_by_question: float | None
     rerun_error: float | None
     seconds: float
+    cons_at_k_ties_to_first: float | None = None
     other_parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -67,7 +69,10 @@ class EvaluationResult:
         """The fields of report.json: `pass_at_2`, ... and `cons_at_8` named by their k."""
         values = asdict(self)
         by_k = {f"pass_at_{k}": value for k, value in values.pop("pass_at_k").items()}
-        consensus = {f"cons_at_{self.num_samples}": values.pop("cons_at_k")}
+        consensus = {
+            f"cons_at_{self.num_samples}": values.pop("cons_at_k"),
+            f"cons_at_{self.num_samples}_ties_to_first": values.pop("cons_at_k_ties_to_first"),
+        }
         values["pass_at_1_ci95"] = list(self.pass_at_1_ci95)
         return {"pass_at_1": values.pop("pass_at_1"), **by_k, **consensus, **values}
 
@@ -94,16 +99,18 @@ def compute_result(
     votes = [
         [Vote(r["extracted"] or None, r["reward"]) for r in question] for question in questions
     ]
-    consensus = None
+    consensus = consensus_by_first = None
     if equivalent is not None:
         is_same = equivalent
         consensus = _or_none(lambda: cons_at_k(votes, num_samples, is_same))
+        consensus_by_first = _or_none(lambda: cons_at_k(votes, num_samples, is_same, "first"))
     parts = {name for record in records for name in record["parts"]}
     return EvaluationResult(
         pass_at_1=mean,
         pass_at_1_ci95=(0.0, 1.0) if mean is None else confidence_interval_95(mean, error),
         pass_at_k=_pass_at_powers_of_two(scores, num_samples, is_complete=num_absent == 0),
         cons_at_k=consensus,
+        cons_at_k_ties_to_first=consensus_by_first,
         mean_response_tokens=_mean([record["num_tokens"] for record in records]),
         format_rate=_mean_part(records, "format"),
         language_consistency=_mean_part(records, "language"),

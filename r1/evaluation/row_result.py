@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from r1.evaluation.benchmark_numbers import extra_numbers
+from r1.evaluation.benchmark_numbers import Number, row_numbers
 from r1.evaluation.benchmarks import Benchmark, Line, published_scores
 from r1.evaluation.metrics import VOTE_RULE
 from r1.evaluation.record_file import Record
 from r1.evaluation.result import EvaluationResult, compute_result
-from r1.rewards.math import MathVerifier
+from r1.evaluation.voting import voting_verifier
+from r1.records import Problem
 from r1.run_log import write_json
 
 if TYPE_CHECKING:
@@ -23,40 +24,34 @@ RECORDS_FILE, RESULT_FILE, CONFIG_FILE = "records.jsonl", "result.json", "config
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A measured number with its two errors, in the unit of the published score."""
-
-    value: float | None
-    error_by_question: float | None = None
-    rerun_error: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RowFacts:
     """What a result says beside its numbers: whose they are, and how they were made.
 
-    `settings` is the row's config as resolved, `notes` what a reader must know.
+    `problems` are those that were asked, `settings` is the row's config as resolved,
+    `notes` what a reader must know, and `file_scores` the numbers by the scores that a
+    file of responses brought itself.
     """
 
     model: str
-    num_problems: int
+    problems: Sequence[Problem]
     num_samples: int
     grader_version: str
     settings: Mapping[str, Any]
     notes: Sequence[str] = ()
+    file_scores: Mapping[str, Any] | None = None
 
 
 def row_facts(
-    config: EvaluateConfig, task: Task, num_problems: int, notes: Sequence[str] = ()
+    config: EvaluateConfig, task: Task, problems: Sequence[Problem], notes: Sequence[str] = ()
 ) -> RowFacts:
-    """The facts of a row that asks `num_problems` questions as its config says.
+    """The facts of a row that asks `problems` as its config says.
 
     A task's `label`, where it has one, says what departs from the published protocol.
     """
     label = str(getattr(task, "label", ""))
     return RowFacts(
         model=config.model,
-        num_problems=num_problems,
+        problems=problems,
         num_samples=config.num_samples,
         grader_version=task.grader_version,
         settings=config.model_dump(mode="json"),
@@ -69,8 +64,8 @@ def write_row_result(
 ) -> EvaluationResult:
     """Compute a row from its records and write `result.json` into its folder."""
     result = measure(benchmark, records, facts)
-    extra = extra_numbers(benchmark.name, records)
-    numbers = {**numbers_of(result), **{name: Number(value) for name, value in extra.items()}}
+    own = row_numbers(benchmark.name, records, facts.problems)
+    numbers = {**numbers_of(result), **own.numbers}
     missing = Number(None)
     row = {
         "row": benchmark.name,
@@ -81,7 +76,7 @@ def write_row_result(
         "licence": benchmark.licence,
         "model": facts.model,
         "grader_version": facts.grader_version,
-        "notes": list(facts.notes),
+        "notes": [*facts.notes, *own.notes],
         "lines": [
             _line(line, numbers.get(line.number, missing), facts) for line in benchmark.lines
         ],
@@ -91,6 +86,7 @@ def write_row_result(
         "num_tokens": sum(record["num_tokens"] for record in records),
         "vote_rule": VOTE_RULE if benchmark.votes else "",
         "evaluation": result.to_json(),
+        "file_scores": facts.file_scores,
         "settings": dict(facts.settings),
     }
     write_json(folder / RESULT_FILE, row)
@@ -99,17 +95,12 @@ def write_row_result(
 
 def measure(benchmark: Benchmark, records: Sequence[Record], facts: RowFacts) -> EvaluationResult:
     """Every metric of the records, with the vote that suits the row's answers."""
-    counts = {"num_problems": facts.num_problems, "num_samples": facts.num_samples}
+    counts = {"num_problems": len(facts.problems), "num_samples": facts.num_samples}
     if benchmark.votes != "math":
         same = None if benchmark.votes is None else _same_text
         return compute_result(records, **counts, equivalent=same)
-    # Equal answers vote together: the verifier knows that 1/2 is 0.5.
-    with MathVerifier(num_workers=1) as verifier:
-        return compute_result(
-            records,
-            **counts,
-            equivalent=lambda a, b: verifier.verify(a, b).is_correct is True,
-        )
+    with voting_verifier() as same_answer:
+        return compute_result(records, **counts, equivalent=same_answer)
 
 
 def numbers_of(result: EvaluationResult) -> dict[str, Number]:

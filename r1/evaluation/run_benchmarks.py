@@ -3,7 +3,8 @@
 output/<row>/config.json     the row as resolved
 output/<row>/records.jsonl   one row for each (question, sample)
 output/<row>/result.json     its numbers, beside the published ones
-output/table.json, table.md  the table of all rows there
+output/<row>/questions/      pages to read them
+output/table.*               the table of all rows there: JSON, Markdown, HTML, PNG
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from r1.config import save_config
 from r1.engine.engine import Engine
 from r1.engine.open_model import open_model
 from r1.evaluation.benchmark_report import write_outputs
-from r1.evaluation.evaluate import sample_and_grade
+from r1.evaluation.evaluate import chosen_problems, sample_and_grade
 from r1.evaluation.row_plan import RowPlan, check_disk, cost_table, plan_rows
 from r1.evaluation.row_result import CONFIG_FILE, RECORDS_FILE, row_facts, write_row_result
 from r1.evaluation.run_evaluate import EvaluateConfig, fingerprint_weights
@@ -63,7 +64,7 @@ def run_benchmarks(
         opened = open_generator(measured[0].config, server)
         for plan in measured:
             _measure(plan, opened)
-        return write_outputs(output)
+        return write_outputs(output, {p.benchmark.name: p.reason for p in plans if p.reason})
 
 
 def preview_benchmarks(
@@ -112,7 +113,7 @@ def _measure(plan: RowPlan, opened: Opened) -> None:
         config.output / RECORDS_FILE,
         opened.weights,
     )
-    facts = row_facts(config, plan.task, plan.num_problems)
+    facts = row_facts(config, plan.task, chosen_problems(plan.task, config))
     write_row_result(config.output, plan.benchmark, records, facts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from r1.config import load_config, save_config
 from r1.evaluation.benchmark_report import write_outputs
-from r1.evaluation.benchmarks import find_benchmark
+from r1.evaluation.benchmarks import Benchmark, find_benchmark
 from r1.evaluation.evaluate import chosen_problems
-from r1.evaluation.record_file import Record, join_records, read_records, refuse_mixture
+from r1.evaluation.record_file import (
+    Record,
+    join_records,
+    key_of,
+    read_records,
+    refuse_mixture,
+)
 from r1.evaluation.regrade import regrade
-from r1.evaluation.responses import OWN_PREFIX, grade_responses, match_responses
+from r1.evaluation.responses import OWN_PREFIX, Matched, grade_responses, match_responses
 from r1.evaluation.row_plan import row_config
 from r1.evaluation.row_result import (
     CONFIG_FILE,
     RECORDS_FILE,
-    RESULT_FILE,
+    RowFacts,
+    measure,
     row_facts,
     write_row_result,
 )
@@ -53,9 +59,10 @@ def score_responses(
         records = grade_responses(task, matched, str(path))
         save_config(config, config.output / CONFIG_FILE)
         write_jsonl(config.output / RECORDS_FILE, records)
-        notes = [*matched.notes, f"{len(matched.replies):,} questions have replies"]
-        facts = row_facts(config, task, len(matched.replies), notes)
+        facts = row_facts(config, task, list(matched.problems.values()), matched.notes)
         facts = replace(facts, num_samples=matched.num_samples)
+        if matched.file_scores:
+            facts = _with_file_scores(facts, benchmark, matched, records)
         write_row_result(config.output, benchmark, records, facts)
         return write_outputs(output)
 
@@ -95,7 +102,7 @@ def merge_folders(sources: Sequence[Path], output: Path, judge: Judge | None = N
             task = build_task(config.task, judge)
             save_config(config, config.output / CONFIG_FILE)
             write_jsonl(config.output / RECORDS_FILE, records)
-            facts = row_facts(config, task, len(chosen_problems(task, config)))
+            facts = row_facts(config, task, chosen_problems(task, config))
             write_row_result(config.output, find_benchmark(task.name), records, facts)
         return write_outputs(output)
 
@@ -123,16 +130,11 @@ def _regrade_row(folder: Path, judge: Judge | None) -> tuple[int, int]:
         known = {**{p.id: p for p in larger_set(benchmark.name)}, **known}
     done = regrade(task, known, folder / RECORDS_FILE, config.num_grading_retries)
     records = list(read_records(folder / RECORDS_FILE).values())
-    facts = row_facts(config, task, len(chosen))
-    earlier = _earlier_result(folder)
-    if earlier:
-        counts = earlier["evaluation"]
-        facts = replace(
-            facts,
-            num_problems=counts["num_problems"],
-            num_samples=counts["num_samples"],
-            notes=earlier["notes"],
-        )
+    facts = row_facts(config, task, chosen)
+    if records and records[0]["seed"] is None:  # replies from elsewhere: what was there was asked
+        ids = dict.fromkeys(record["problem_id"] for record in records)
+        num_samples = max(record["sample_index"] for record in records) + 1
+        facts = replace(facts, problems=[known[name] for name in ids], num_samples=num_samples)
     write_row_result(folder, benchmark, records, facts)
     return done.num_records, done.num_changed
 
@@ -146,9 +148,31 @@ def _own_problems(records: Any) -> list[Problem]:
     ]
 
 
-def _earlier_result(folder: Path) -> dict[str, Any]:
-    path = folder / RESULT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _with_file_scores(
+    facts: RowFacts, benchmark: Benchmark, matched: Matched, records: Sequence[Record]
+) -> RowFacts:
+    """The same numbers by the scores that the file itself holds, and where we differ."""
+    theirs = [
+        {**record, "reward": matched.file_scores[record["problem_id"]][record["sample_index"]]}
+        for record in records
+        if record["problem_id"] in matched.file_scores
+    ]
+    result = measure(benchmark, theirs, facts).to_json()
+    ours = {key_of(record): record for record in records}
+    differing = [r for r in theirs if r["reward"] != ours[key_of(r)]["reward"]]
+    shown = ", ".join(
+        f"{name} {value:.4g}"
+        for name, value in result.items()
+        if name.startswith(("pass_at_", "cons_at_")) and isinstance(value, float)
+    )
+    note = f"by the file's own scores: {shown}; they differ on {len(differing)} replies"
+    examples = [
+        f"{r['problem_id']} sample {r['sample_index']}: gold {r['gold']!r}, answer "
+        f"{r['extracted']!r}, the file says {r['reward']:g}"
+        for r in differing[:3]
+    ]
+    notes = [*facts.notes, "; ".join([note, *examples])]
+    return replace(facts, notes=notes, file_scores=result)
 
 
 def _merge_row(folders: Sequence[Path]) -> tuple[EvaluateConfig, list[Record]]:
