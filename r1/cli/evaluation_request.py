@@ -126,6 +126,7 @@ def _measure(words: Words, options: EvaluationOptions) -> None:
 
 
 def _score_responses(words: Words, options: EvaluationOptions) -> None:
+    from r1.evaluation.row_result import numbers_text
     from r1.evaluation.run_stored import score_responses
 
     assert options.responses is not None
@@ -136,7 +137,11 @@ def _score_responses(words: Words, options: EvaluationOptions) -> None:
     path = options.responses.expanduser()
     output = words.output or _DEFAULT_FOLDER / path.name.partition(".")[0]
     judge = _judge(options, output)
-    _print_table(score_responses(words.rows[0], path, output, words.overrides, judge))
+    paths = score_responses(words.rows[0], path, output, words.overrides, judge)
+    for line in numbers_text(output):
+        print(line)
+    print()
+    _print_table(paths)
 
 
 def _regrade(folders: Sequence[Path], options: EvaluationOptions) -> None:

@@ -7,6 +7,7 @@ evaluation goes on where it was and generates nothing twice. Samples are keyed b
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -158,6 +159,7 @@ class _Evaluation:
         self._first = {p.id: self._prompter.first(p) for p in self.problems}
         self._open: dict[str, Asked] = {}  # by request id: what is being answered
         self._next: list[GenerationRequest] = []  # later turns, for the next round
+        self._max_tokens: int | None = None  # of prompt and reply together
         self._present = read_records(records_path)
         self._refuse_foreign_records()
         problems = {problem.id: problem for problem in self.problems}
@@ -184,8 +186,10 @@ class _Evaluation:
 
         Grading runs in threads beside generation; records are written in the order in
         which samples finish. The turns of conversations are rounds: all that can be
-        answered now, then all that was said to those replies.
+        answered now, then all that was said to those replies. Questions that do not fit
+        the generator's context are left out: their samples are missing.
         """
+        self._max_tokens = getattr(generator, "max_model_len", None)
         spent = max((record["seconds"] for record in self._present.values()), default=0.0)
         started = time.perf_counter() - spent
         total = len(self.problems) * self._settings.num_samples
@@ -224,7 +228,7 @@ class _Evaluation:
         """
         rounds: list[list[GenerationRequest]] = [[]]
         begun = self._begun_conversations()
-        for problem_id, asked in self._first.items():
+        for problem_id, asked in self._fitting():
             keys = [(problem_id, index) for index in self._settings.sample_indices]
             missing = [key for key in keys if key not in self._present]
             rounds[0] += [self._request(begun[key], key[1]) for key in missing if key in begun]
@@ -234,6 +238,20 @@ class _Evaluation:
                     rounds.append([])
                 rounds[number].append(self._request(asked, first, count))
         return [requests for requests in rounds if requests]
+
+    def _fitting(self) -> list[tuple[str, Asked]]:
+        fitting = [(name, asked) for name, asked in self._first.items() if self._fits(asked)]
+        num_unfit = len(self._first) - len(fitting)
+        if num_unfit:
+            print(
+                f"{self._task.name}: {num_unfit} of {len(self._first)} prompts do not fit the "
+                f"context of {self._max_tokens} tokens; their samples are missing",
+                file=sys.stderr,
+            )
+        return fitting
+
+    def _fits(self, asked: Asked) -> bool:
+        return self._max_tokens is None or len(asked.prompt.ids) < self._max_tokens
 
     def _request(self, asked: Asked, first: int, count: int = 1) -> GenerationRequest:
         self._open[asked.request_id] = asked
@@ -264,10 +282,10 @@ class _Evaluation:
     def _settle(
         self, sample: Sample, times: Callable[[], dict[str, Any]], judged: Future[_Judged]
     ) -> None:
-        asked, outcome = self._open[sample.request_id], judged.result()
-        if outcome.verdict is None:
-            assert outcome.message is not None
-            self._go_on(asked, sample, outcome.message)
+        asked, verdict = self._open[sample.request_id], judged.result().verdict
+        if verdict is None:
+            verdict = self._go_on(asked, sample, judged.result().message or "")
+        if verdict is None:
             return
         record = {
             "problem_id": asked.problem.id,
@@ -276,7 +294,7 @@ class _Evaluation:
             "gold": asked.problem.answer,
             "language": asked.problem.language,
             **reply_fields(asked.completion(sample)),
-            **verdict_fields(outcome.verdict),
+            **verdict_fields(verdict),
             "seed": self._settings.seed,
             "prompt_hash": asked.prompt_hash,
             "settings_hash": self._settings_hash,
@@ -287,8 +305,14 @@ class _Evaluation:
         self._log.append(record)
         self._present[(asked.problem.id, sample.sample_index)] = record
 
-    def _go_on(self, asked: Asked, sample: Sample, message: str) -> None:
-        turn = Turn(asked.completion(sample).text, message)
+    def _go_on(self, asked: Asked, sample: Sample, message: str) -> Verdict | None:
+        """Ask for the next reply; the verdict on this one where the context is full."""
+        completion = asked.completion(sample)
+        turn = Turn(completion.text, message)
+        following = self._prompter.after(asked, sample.sample_index, turn, sample.num_tokens)
+        if not self._fits(following):
+            retries = self._settings.num_grading_retries
+            return grade_reliably(self._task, asked.problem, completion, retries)
         row = {
             "problem_id": asked.problem.id,
             "sample_index": sample.sample_index,
@@ -298,8 +322,8 @@ class _Evaluation:
             "num_tokens": sample.num_tokens,
         }
         self._turns.append(row)
-        following = self._prompter.after(asked, sample.sample_index, turn, sample.num_tokens)
         self._next.append(self._request(following, sample.sample_index))
+        return None
 
 
 def _times(sample: Sample, asked_at: float, started: float) -> Callable[[], dict[str, Any]]:

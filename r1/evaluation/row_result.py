@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from r1.evaluation.run_evaluate import EvaluateConfig
     from r1.tasks.task import Task
 
+# What is shown of the scores that a file of responses brings itself.
+_COMPARED = ("pass_at_", "cons_at_", "error_by_question", "rerun_error")
 RECORDS_FILE, RESULT_FILE, CONFIG_FILE = "records.jsonl", "result.json", "config.json"
 
 
@@ -133,3 +136,23 @@ def _percent(value: float | None) -> float | None:
 
 def _same_text(a: str, b: str) -> bool:
     return a.strip().casefold() == b.strip().casefold()
+
+
+def numbers_text(folder: Path) -> list[str]:
+    """Every number of the rows in a folder, a line each, with how a majority is found."""
+    lines: list[str] = []
+    for path in sorted(folder.rglob(RESULT_FILE)):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        own = {name: value for name, value in row["evaluation"].items() if value not in (None, {})}
+        lines += [f"{name:<28}{_shown(value)}" for name, value in own.items()]
+        lines += [f"{'votes':<28}{row['vote_rule']}"] if row["vote_rule"] else []
+        for name, value in (row["file_scores"] or {}).items():
+            if name.startswith(_COMPARED) and value is not None:
+                lines.append(f"{name + ' (file)':<28}{_shown(value)}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
