@@ -116,15 +116,24 @@ def _is_config(arguments: list[str]) -> bool:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, finished or not.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A folder of a run or an evaluation.")
+    ],
 ) -> None:
-    """Write a run's report again: report.html, report.json and the plots.
+    """Write the report of a run or an evaluation again, from what its folder holds.
 
-    [dim]r1 report runs/quickstart[/dim]
+    [dim]r1 report runs/quickstart
+    r1 report runs/evaluate/MODEL[/dim]
     """
+    from r1.evaluation.benchmark_report import is_evaluation_folder, write_outputs
     from r1.evaluation.report import build_report
 
-    result = build_report(folder.expanduser())
+    folder = folder.expanduser()
+    if is_evaluation_folder(folder):
+        for path in write_outputs(folder):
+            print(path)
+        return
+    result = build_report(folder)
     for note in result.notes:
         print(note, file=sys.stderr)
     print(result.html_path)

@@ -1,88 +1,229 @@
-"""The table of an evaluation folder: the README's rows with our column, as JSON and Markdown."""
+"""The report of an evaluation folder: the README's table with our column, and pages to read.
+
+    table.json   every figure: `lines` are benchmark_report_lines.TableLine, `rows` the
+                 results of the rows as they are in their folders
+    table.md     the same to paste; table.html the same to read; table.png to show
+    ROW/questions/index.html   every question with its samples
+
+Made from the rows' records and results alone: no model, no data, no network.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from r1.evaluation.benchmarks import BENCHMARKS, published_models
-from r1.evaluation.row_result import RESULT_FILE
-from r1.run_log import RunError, write_json, write_text
+from r1.evaluation.benchmark_pages import INDEX_PAGE, write_question_pages
+from r1.evaluation.benchmark_report_lines import (
+    TableLine,
+    distilled_models,
+    table_lines,
+)
+from r1.evaluation.benchmark_report_plot import save_table_plot
+from r1.evaluation.benchmarks import published_models
+from r1.evaluation.html_pages import format_count, format_duration, format_number, render_page
+from r1.evaluation.markdown_tables import markdown_table, markdown_text
+from r1.evaluation.metrics import VOTE_RULE
+from r1.evaluation.plots import MISSING_MATPLOTLIB, has_matplotlib
+from r1.evaluation.row_result import RECORDS_FILE, RESULT_FILE
+from r1.run_log import RunError, explain_write_errors, write_json, write_text
 
-Row = Mapping[str, Any]
+NOT_RUN_FILE = "not_run.json"
+TABLE_FILE = "table.html"
+
+ERRORS = (
+    "± by question is the standard error for other questions of the same kind, ± rerun that of "
+    "sampling the same questions again; samples that are missing or that the grader could not "
+    "judge are left out of every score, and counted. Ours is in percent like the published "
+    "scores, which are those of the DeepSeek-R1 README (MIT License)."
+)
 
 
-def write_outputs(folder: Path) -> list[Path]:
-    """Write the table of all rows that `folder` holds; the files written.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the report shows: our model's name and the lines of the table."""
 
-    Raises RunError when there is no finished row.
+    model: str
+    lines: Sequence[TableLine]
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def measured(self) -> list[TableLine]:
+        return [line for line in self.lines if not line.not_run]
+
+    @property
+    def groups(self) -> list[tuple[str, list[TableLine]]]:
+        groups = groupby(self.measured, key=lambda line: line.group)
+        return [(name, list(lines)) for name, lines in groups]
+
+    @property
+    def absent(self) -> list[TableLine]:
+        return [line for line in self.lines if line.not_run]
+
+    @property
+    def with_distilled(self) -> list[TableLine]:
+        return [line for line in self.measured if line.distilled]
+
+    @property
+    def vote_rule(self) -> str:
+        return VOTE_RULE if any(line.vote_rule for line in self.lines) else ""
+
+
+def write_outputs(folder: Path, not_run: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the report of all rows that `folder` holds; the files of the table.
+
+    `not_run` says by row name why rows could not be measured, and is kept in the folder.
+    Without matplotlib there is no table.png, and table.html says so. Raises RunError when
+    there is no finished row, or rows of two models.
     """
-    rows = read_rows(folder)
-    if not rows:
+    if not_run:
+        write_json(folder / NOT_RUN_FILE, dict(not_run))
+    table = read_table(folder)
+    paths = [folder / name for name in ("table.json", "table.md", TABLE_FILE)]
+    for row_folder, row in _row_results(folder):
+        write_question_pages(row_folder, row, folder / TABLE_FILE)
+    write_json(paths[0], table_json(table))
+    write_text(paths[1], table_markdown(table))
+    plotted = has_matplotlib()
+    write_text(paths[2], table_html(table, [] if plotted else [MISSING_MATPLOTLIB]))
+    if plotted:
+        with explain_write_errors(folder / "table.png"):
+            paths.append(save_table_plot(table.model, table.lines, folder / "table.png"))
+    return paths
+
+
+def is_evaluation_folder(folder: Path) -> bool:
+    """Whether a folder is that of `r1 evaluate MODEL`, not of a training run."""
+    if any((folder / name).exists() for name in ("run.json", "stages", "stage.json")):
+        return False
+    return next(folder.glob(f"**/{RESULT_FILE}"), None) is not None
+
+
+def read_table(folder: Path) -> Table:
+    """The table of an evaluation folder; raises RunError as `write_outputs` does."""
+    found = _row_results(folder)
+    if not found:
         raise RunError(f"{folder}: no row has a {RESULT_FILE} yet")
-    json_path, markdown_path = folder / "table.json", folder / "table.md"
-    write_json(json_path, {"models": published_models(), "rows": rows})
-    write_text(markdown_path, markdown_table(rows))
-    return [json_path, markdown_path]
+    models = sorted({row["model"] for _, row in found})
+    names = [row["row"] for _, row in found]
+    if len(models) > 1 or len(set(names)) < len(names):
+        raise RunError(
+            f"{folder}: holds several evaluations ({', '.join(models)}); report one folder "
+            "at a time, or use r1 compare"
+        )
+    pages = {
+        row["row"]: f"{path.relative_to(folder).as_posix()}/{INDEX_PAGE}" for path, row in found
+    }
+    rows = [row for _, row in found]
+    return Table(models[0], table_lines(rows, pages, _reasons(folder)), rows)
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The results of an evaluation folder, in the order of the table."""
-    order = {name: place for place, name in enumerate(BENCHMARKS)}
-    rows = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob(f"**/{RESULT_FILE}"))
-    ]
-    return sorted(rows, key=lambda row: (order.get(row["row"], len(order)), row["row"]))
+def table_json(table: Table) -> dict[str, Any]:
+    """What table.json holds."""
+    return {
+        "model": table.model,
+        "models": published_models(),
+        "distilled_models": distilled_models(),
+        "vote_rule": VOTE_RULE,
+        "lines": [line.to_json() for line in table.lines],
+        "rows": list(table.rows),
+    }
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """The table with our column first, what it was measured on, and the published columns."""
+def table_markdown(table: Table) -> str:
+    """The table with our column first, what it was measured on, and what was not measured."""
     models = published_models()
-    ours = rows[0]["model"]
-    header = [
-        "",
-        "Benchmark (Metric)",
-        ours,
-        "± questions",
-        "± rerun",
-        "n present / asked",
-        *models,
+    scores = markdown_table(
+        ["", "Benchmark (Metric)", table.model, "± by question", "± rerun", "n / asked", *models],
+        [_score_cells(line, models) for line in table.measured],
+        num_left=2,
+    )
+    header = ["Benchmark", "judge", "licence", "ungraded", "tokens, mean", "tokens", "time"]
+    parts = [scores, *_notes(table), markdown_table(header, map(_cost_cells, _rows_of(table)), 3)]
+    if table.with_distilled:
+        header = ["Model", *(f"{line.title} ({line.metric})" for line in table.with_distilled)]
+        parts.append(markdown_table(header, _distilled_cells(table)))
+    if table.absent:
+        reasons = [(line.name, line.not_run) for line in table.absent]
+        parts.append(markdown_table(["Not run", "because"], reasons, num_left=2))
+    return "\n\n".join([*parts, ERRORS]) + "\n"
+
+
+def table_html(table: Table, notes: Sequence[str] = ()) -> str:
+    """The same as one page."""
+    return render_page(
+        "benchmark_table.html.jinja",
+        table=table,
+        models=published_models(),
+        distilled_models=distilled_models(),
+        measured_rows=_rows_of(table),
+        errors=ERRORS,
+        notes=notes,
+    )
+
+
+def _rows_of(table: Table) -> list[TableLine]:
+    """The first line of each measured row: tokens and time are the row's."""
+    return list({line.row: line for line in reversed(table.measured)}.values())[::-1]
+
+
+def _score_cells(line: TableLine, models: Sequence[str]) -> list[str]:
+    return [
+        line.group,
+        line.name,
+        line.shown(line.value),
+        line.shown(line.error_by_question, 2),
+        line.shown(line.rerun_error, 2),
+        f"{format_count(line.num_present)} / {format_count(line.num_asked)}",
+        *(line.shown(line.published.get(model)) for model in models),
     ]
-    lines = [_line(header), _line(["---"] * len(header))]
-    for row in rows:
-        for line in row["lines"]:
-            lines.append(_line(_cells(row, line, models)))
-    notes = [f"- {row['title']}: {note}" for row in rows for note in _notes(row)]
-    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
 
 
-def _cells(row: Row, line: Row, models: Sequence[str]) -> list[str]:
-    name = line["title"] + ("*" if _notes(row) else "")
-    counts = f"{row['num_present']:,} / {row['num_asked']:,}"
-    published = [_shown(line["published"].get(model)) for model in models]
-    errors = [_shown(line["error_by_question"], 2), _shown(line["rerun_error"], 2)]
-    value = _shown(line["value"])
-    return [row["category"], f"{name} ({line['metric']})", value, *errors, counts, *published]
+def _cost_cells(line: TableLine) -> list[str]:
+    return [
+        line.title,
+        line.judge or "–",
+        line.licence,
+        format_count(line.num_ungraded),
+        format_number(line.mean_tokens, 0),
+        format_count(line.num_tokens),
+        format_duration(line.seconds),
+    ]
 
 
-def _notes(row: Row) -> list[str]:
-    notes = [f"stand-in: {row['stand_in']}"] if row["stand_in"] else []
-    if " by " in row["grader_version"]:
-        notes.append(f"graded with {row['grader_version']}")
-    missing = row["num_asked"] - row["num_present"]
-    if missing:
-        notes.append(f"{missing:,} of {row['num_asked']:,} samples are missing, and not scored")
-    if row["num_ungraded"]:
-        notes.append(f"{row['num_ungraded']:,} samples are ungraded, and not scored")
-    return [*notes, *row["notes"]]
+def _distilled_cells(table: Table) -> list[list[str]]:
+    lines = table.with_distilled
+    ours = [table.model, *(line.shown(line.value) for line in lines)]
+    return [ours] + [
+        [model, *(line.shown(line.distilled.get(model)) for line in lines)]
+        for model in distilled_models()
+    ]
 
 
-def _shown(value: float | None, num_digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{num_digits}f}"
+def _notes(table: Table) -> list[str]:
+    notes = [f"- {line.title}: {mark}" for line in _rows_of(table) for mark in line.marks]
+    if table.vote_rule:
+        notes.append(f"- Cons@k: {table.vote_rule}")
+    return ["\n".join(markdown_text(note) for note in notes)] if notes else []
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _row_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    paths = sorted(folder.glob(f"**/{RESULT_FILE}"))
+    return [(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def _reasons(folder: Path) -> dict[str, str]:
+    """Why rows were not measured: as the evaluation said, or because it has not finished them."""
+    path = folder / NOT_RUN_FILE
+    reasons = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for records in sorted(folder.glob(f"**/{RECORDS_FILE}")):
+        if not records.with_name(RESULT_FILE).exists():
+            with records.open("rb") as lines:
+                num_records = sum(1 for _ in lines)
+            name = records.parent.relative_to(folder).as_posix()
+            reasons[name] = f"not finished: {num_records:,} records so far"
+    return reasons

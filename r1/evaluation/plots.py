@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MISSING_MATPLOTLIB = "no PNG plots: matplotlib is not installed (pip install 'r1[report]')"
 
-_BLUE, _ORANGE, _GREY = "#2f6bd8", "#c2571a", "#8a8f98"
+BLUE, ORANGE, GREY = "#2f6bd8", "#c2571a", "#8a8f98"
 _COLUMNS = 3
 _PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -35,12 +35,12 @@ def save_plots(run: RunResults, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     evaluated = [stage for stage in run.stages if (stage.evaluation or {}).get("pass_at_1")]
-    files = [_save(_stages_figure(evaluated), folder / "stages.png")] if evaluated else []
+    files = [save_figure(_stages_figure(evaluated), folder / "stages.png")] if evaluated else []
     for stage in run.stages:
         curves = curves_of(stage.metrics)
         if curves:
             name = _PLAIN.sub("_", stage.name)
-            files.append(_save(_curves_figure(stage.name, curves), folder / f"{name}.png"))
+            files.append(save_figure(_curves_figure(stage.name, curves), folder / f"{name}.png"))
     return files
 
 
@@ -54,13 +54,13 @@ def _stages_figure(stages: Sequence[StageResults]) -> Figure:
         result: dict[str, Any] = dict(stage.evaluation or {})
         low, high = result.get("pass_at_1_ci95") or (result["pass_at_1"],) * 2
         scores.plot(
-            [low, high], [row, row], color=_BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt"
+            [low, high], [row, row], color=BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt"
         )
-        scores.plot(result["pass_at_1"], row, "o", color=_BLUE, label="pass@1, 95% interval")
+        scores.plot(result["pass_at_1"], row, "o", color=BLUE, label="pass@1, 95% interval")
         majority = next((v for key, v in result.items() if key.startswith("cons_at_")), None)
         if majority is not None:
-            scores.plot(majority, row, "D", color=_ORANGE, fillstyle="none", label="majority vote")
-        lengths.barh(row, result.get("mean_response_tokens") or 0.0, color=_GREY, height=0.5)
+            scores.plot(majority, row, "D", color=ORANGE, fillstyle="none", label="majority vote")
+        lengths.barh(row, result.get("mean_response_tokens") or 0.0, color=GREY, height=0.5)
     handles, labels = scores.get_legend_handles_labels()
     scores.legend(
         *zip(
@@ -74,7 +74,7 @@ def _stages_figure(stages: Sequence[StageResults]) -> Figure:
     scores.invert_yaxis()
     lengths.set(title="Response length (tokens, mean)")
     for axes in (scores, lengths):
-        _style(axes)
+        style_axes(axes)
     return figure
 
 
@@ -87,22 +87,24 @@ def _curves_figure(name: str, curves: Sequence[Curve]) -> Figure:
     grid = figure.subplots(num_rows, _COLUMNS, squeeze=False)
     for axes, curve in zip(grid.flat, curves, strict=False):
         if curve.smooth != curve.points:
-            axes.plot(*zip(*curve.points, strict=True), color=_BLUE, alpha=0.25, linewidth=1)
-        axes.plot(*zip(*curve.smooth, strict=True), color=_BLUE, linewidth=1.8)
+            axes.plot(*zip(*curve.points, strict=True), color=BLUE, alpha=0.25, linewidth=1)
+        axes.plot(*zip(*curve.smooth, strict=True), color=BLUE, linewidth=1.8)
         title = f"{curve.kind.title} ({curve.kind.note})" if curve.kind.note else curve.kind.title
         axes.set_title(title, fontsize=10)
-        _style(axes)
+        style_axes(axes)
     for axes in list(grid.flat)[len(curves) :]:
         axes.set_axis_off()
     return figure
 
 
-def _style(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
+    """The look of every plot: no box, a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.tick_params(labelsize=8)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a PNG; its path."""
     figure.savefig(path, dpi=130)
     return path
