@@ -67,7 +67,10 @@ class ServerConfig(Config):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        url = httpx2.URL(value)
+        try:
+            url = httpx2.URL(value)
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"is not a server's address ({error})") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError("is not a server's address such as http://localhost:8000/v1")
         if url.userinfo:
@@ -234,7 +237,7 @@ def _read_key(config: ServerConfig) -> str | None:
     if config.api_key_variable is None:
         return None
     key = os.environ.get(config.api_key_variable, "").strip()
-    if not key:
+    if not key or not key.isascii() or not key.isprintable():
         raise ServerError(f"{config.url}: the variable ${config.api_key_variable} holds no key")
     return key
 

@@ -268,6 +268,7 @@ def test_the_key_is_sent_and_shown_nowhere(script: Script, monkeypatch: pytest.M
     [
         ({"api_key_variable": "sk-secret"}, "not the key itself"),
         ({"url": "localhost:8000"}, "not a server's address"),
+        ({"url": "http://[::1"}, "not a server's address"),
         ({"url": "http://me:secret@host/v1"}, "holds a password"),
     ],
 )
