@@ -9,7 +9,8 @@ A box is one supervisor (`sandbox_supervisor`) behind the strongest walls that w
 - `namespaces`: its own network, processes, IPC and files. Of the machine's files a program
   sees the system's and Python's, read-only; it writes to a memory file system of bounded
   size. As root it runs as a user that exists nowhere else, otherwise in a user namespace.
-- `bubblewrap`: the same view, built by `bwrap`, where only that may make namespaces.
+- `bubblewrap`: the same view, built by `bwrap`, where only that may make namespaces for users
+  other than root.
 - `dropped-user`: root only. A user of its own, and what follows; but it sees the files that
   everybody may read and the list of processes, and the disk is bounded by looking.
 

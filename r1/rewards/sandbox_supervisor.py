@@ -312,7 +312,9 @@ def _folder_bytes(box: _Box) -> int:
         for folder, _, names in os.walk(top):
             for name in names:
                 with contextlib.suppress(OSError):
-                    total += os.lstat(f"{folder}/{name}").st_blocks * 512
+                    blocks = os.lstat(f"{folder}/{name}").st_blocks * 512
+                    # An empty file takes an inode, of which a disk has only so many.
+                    total += max(blocks, _PAGE_BYTES)
     return total + sum(entry.stat(follow_symlinks=False).st_size for entry in _strays(box))
 
 

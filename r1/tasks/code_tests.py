@@ -29,10 +29,10 @@ def livecodebench_tests(record: Mapping[str, Any]) -> CodeTests:
     metadata = record.get("metadata") or {}
     if isinstance(metadata, str):
         metadata = json.loads(metadata)
-    return tests_of_pairs([(c["input"], c["output"]) for c in cases], metadata.get("func_name"))
+    return paired_tests([(c["input"], c["output"]) for c in cases], metadata.get("func_name"))
 
 
-def tests_of_pairs(
+def paired_tests(
     pairs: Sequence[tuple[Any, Any]], function: str | None = None, tolerance: float | None = None
 ) -> CodeTests:
     """Inputs and expected outputs, of a program or, with `function`, of a function.
@@ -77,12 +77,12 @@ def record_tests(record: Mapping[str, Any]) -> CodeTests:
         if len(inputs) != len(outputs):
             raise ValueError(f"{len(inputs)} inputs and {len(outputs)} outputs")
         pairs = list(zip(inputs, outputs, strict=True))
-        return tests_of_pairs(pairs, tests.get("fn_name") or function, record.get("tolerance"))
+        return paired_tests(pairs, tests.get("fn_name") or function, record.get("tolerance"))
     if isinstance(tests, list) and tests and all(map(_is_text, tests)):
         return AssertTests("\n".join(tests))
     if isinstance(tests, list) and all(isinstance(test, Mapping) for test in tests):
         pairs = [(test["input"], test["output"]) for test in _with_outputs(tests)]
-        return tests_of_pairs(pairs, function, record.get("tolerance"))
+        return paired_tests(pairs, function, record.get("tolerance"))
     raise ValueError("no tests in a known form (tests, input_output, test_list, test)")
 
 

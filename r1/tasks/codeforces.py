@@ -24,7 +24,7 @@ from r1.tasks.benchmark_rows import (
     refuse_unknown_options,
 )
 from r1.tasks.code_problems import GOLD, LIMIT_OPTIONS, CodeTask, code_checker
-from r1.tasks.code_tests import tests_of_pairs
+from r1.tasks.code_tests import paired_tests
 from r1.tasks.row_files import Row, read_rows
 from r1.tasks.task import TaskConfig, TaskError
 
@@ -71,7 +71,7 @@ def codeforces_tests(record: Mapping[str, Any]) -> CodeTests:
     """All tests of a problem. Raises ValueError where there are none."""
     tests = record.get("official_tests") or record.get("tests") or []
     pairs = [(test["input"], test["output"]) for test in tests]
-    return tests_of_pairs(pairs, tolerance=record.get("tolerance"))
+    return paired_tests(pairs, tolerance=record.get("tolerance"))
 
 
 def codeforces_prompt(record: Mapping[str, Any], language: str) -> str:
