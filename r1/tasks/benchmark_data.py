@@ -20,25 +20,39 @@ _PACKAGED = Path(__file__).resolve().parent.parent / "assets" / "benchmarks"
 
 
 def locate(path: str | None, folder: str, names: Sequence[str], how_to_get: str) -> Path:
-    """The first file of `names` that is there.
-
-    `path` is what the user gave: a file (whatever its name), or a folder that holds one
-    of the names, itself or in its subfolder `folder`. Without it the user's data folders
-    are looked through, then the data that comes with the package.
+    """The file that `find_file` finds.
 
     Raises:
         TaskError: when there is none, with the places and `how_to_get`.
     """
+    found = find_file(path, folder, names)
+    if found is None:
+        places = ", ".join(map(str, _roots(path)))
+        raise TaskError(
+            f"no {' or '.join(names)} in {places} (nor in {folder}/ there): {how_to_get}"
+        )
+    return found
+
+
+def find_file(path: str | None, folder: str, names: Sequence[str]) -> Path | None:
+    """The first file of `names` that is there, or None.
+
+    `path` is what the user gave: a file (whatever its name), or a folder that holds one
+    of the names, itself or in its subfolder `folder`. Without it the user's data folders
+    are looked through, then the data that comes with the package.
+    """
     if path is not None and Path(path).expanduser().is_file():
         return Path(path).expanduser()
-    roots = [Path(path).expanduser()] if path is not None else data_folders()
-    for root in roots:
+    for root in _roots(path):
         for place in (root / folder, root):
             for name in names:
                 if (place / name).is_file():
                     return place / name
-    places = ", ".join(str(root) for root in roots)
-    raise TaskError(f"no {' or '.join(names)} in {places} (nor in {folder}/ there): {how_to_get}")
+    return None
+
+
+def _roots(path: str | None) -> list[Path]:
+    return data_folders() if path is None else [Path(path).expanduser()]
 
 
 def data_folders() -> list[Path]:

@@ -86,7 +86,7 @@ class MathTask:
     test: Sequence[Problem]
     verifier: MathVerifier
     format_style: FormatStyle | None = None
-    grader_version: str = "math-1"
+    grader_version: str = "math-2"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return self.train if split == "train" else self.test
@@ -102,7 +102,8 @@ class MathTask:
     def gold_error(self, problem: Problem) -> str:
         if problem.answer is None or not problem.answer.strip():
             return "no answer"
-        return "" if self.verifier.is_readable(problem.answer) else "no verifier reads it"
+        golds = [problem.answer, *problem.metadata.get("accepted_answers", ())]
+        return "" if any(map(self.verifier.is_readable, golds)) else "no verifier reads it"
 
     def _score(self, problem: Problem, reasoning: Reasoning) -> Score:
         if problem.answer is None:

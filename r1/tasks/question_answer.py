@@ -1,33 +1,44 @@
 """Questions with checkable answers from rows: a file, a folder, or a Hugging Face data set.
 
-GSM8K and MATH-500 are known by name: their fields, their homes on the hub, and
-GSM8K's answer after `####`. `prompts` are questions of the same sources without an
-answer, for reward models to judge.
+GSM8K and MATH-500 are known by name, and more sets in `math_sets`: their fields, their
+files and homes on the hub, and GSM8K's answer after `####`. `prompts` are questions of
+the same sources without an answer, for reward models to judge.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from r1.records import Problem
+from r1.tasks.benchmark_data import find_file
+from r1.tasks.benchmark_rows import (
+    HUB_OPTIONS,
+    BenchmarkFiles,
+    draw,
+    is_hub_id,
+    read_hub,
+    refuse_unknown_options,
+)
 from r1.tasks.grading import MathTask, OpenTask, boxed_instruction, shared_verifier
 from r1.tasks.row_files import READERS, Row, file_kind, read_rows
 from r1.tasks.task import Split, TaskConfig, TaskError, nearest_names, question_key
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_HUB_OPTIONS = ("subset", "train_split", "test_split")
 _MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """Which fields of a row hold what, and how its answer field is read."""
+    """Which fields of a row hold what, and how its answer field is read.
+
+    A field may have several names, as in `problem|question`: the first that is there.
+    `files` is the home of a benchmark known by name.
+    """
 
     question_field: str = "question"
     answer_field: str | None = "answer"
@@ -35,9 +46,12 @@ class RowFormat:
     id_field: str | None = None
     language_field: str | None = None
     read_answer: Callable[[Any], str] = lambda value: answer_text(value)
-    hub_id: str | None = None
-    hub_subset: str | None = None
+    read_metadata: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda row: {}
+    """What is added to a problem's metadata, such as `accepted_answers`."""
+    is_wanted: Callable[[Mapping[str, Any]], bool] = lambda row: True
+    files: BenchmarkFiles | None = None
     splits: tuple[Split, ...] = ("train", "test")
+    language: str = "en"
 
 
 def answer_text(value: Any) -> str:
@@ -66,12 +80,19 @@ def gsm8k_answer(value: Any) -> str:
 
 QUESTION_ANSWER = RowFormat()
 ROW_FORMATS: dict[str, RowFormat] = {
-    "gsm8k": RowFormat(read_answer=gsm8k_answer, hub_id="openai/gsm8k", hub_subset="main"),
+    "gsm8k": RowFormat(
+        read_answer=gsm8k_answer,
+        files=BenchmarkFiles(
+            "gsm8k", ("gsm8k_test.jsonl", "gsm8k_test.jsonl.gz"), "openai/gsm8k", "main"
+        ),
+    ),
     "prompts": RowFormat(answer_field=None),
     "math500": RowFormat(
         question_field="problem",
         id_field="unique_id",
-        hub_id="HuggingFaceH4/MATH-500",
+        files=BenchmarkFiles(
+            "math500", ("math500_test.jsonl", "math500_test.jsonl.gz"), "HuggingFaceH4/MATH-500"
+        ),
         splits=("test",),
     ),
 }
@@ -82,12 +103,16 @@ def build_question_answer(config: TaskConfig) -> MathTask | OpenTask:
 
     Raises TaskError for rows that cannot be read, with the count and the first places.
     """
-    for option in config.options:
-        if option not in _HUB_OPTIONS:
-            raise TaskError(f"unknown option {option!r}; {nearest_names(option, _HUB_OPTIONS)}")
-    row_format = ROW_FORMATS.get(config.name, QUESTION_ANSWER)
+    return build_rows(config, ROW_FORMATS.get(config.name, QUESTION_ANSWER))
+
+
+def build_rows(config: TaskConfig, row_format: RowFormat) -> MathTask | OpenTask:
+    """Read rows of a form into a task, as `build_question_answer` does."""
+    refuse_unknown_options(config, HUB_OPTIONS)
     if row_format.answer_field is None and config.answer_field is not None:
         raise TaskError(f"task {config.name!r} takes no answer_field; question_answer does")
+    if "language" not in config.model_fields_set:
+        config = config.model_copy(update={"language": row_format.language})
     train, test = _read_splits(config, row_format)
     instruction = config.instruction
     if row_format.answer_field is None:
@@ -102,23 +127,49 @@ def build_question_answer(config: TaskConfig) -> MathTask | OpenTask:
     )
 
 
-def _read_splits(config: TaskConfig, row_format: RowFormat) -> tuple[list[Problem], list[Problem]]:
-    source = config.path or row_format.hub_id
+def _read_splits(
+    config: TaskConfig, row_format: RowFormat
+) -> tuple[Sequence[Problem], Sequence[Problem]]:
     has_own_paths = config.train_path is not None or config.test_path is not None
-    if source is None and not has_own_paths:
+    if config.path is None and row_format.files is None and not has_own_paths:
         raise TaskError(f"task {config.name!r}: set path, or train_path and test_path")
-    if not has_own_paths and source is not None and Path(source).is_file():
-        rows = read_rows(Path(source), _kind(config))
+    if not has_own_paths and config.path is not None and Path(config.path).is_file():
+        rows = read_rows(Path(config.path), _kind(config))
         return _divide(config, row_format, rows)
-    shared = None if has_own_paths else source
 
     def split_problems(split: Split, path: str | None, wanted: int | None) -> list[Problem]:
-        rows = _find_rows(config, row_format, split, path or shared)
+        if path is None and (has_own_paths or split not in row_format.splits):
+            return []
+        rows = _find_rows(config, row_format, split, path or config.path)
         problems = _problems(config, row_format, rows, prefix=f"{split}-")
-        return _draw(problems, wanted, f"{config.seed}:{split}", config.name)
+        return draw(problems, wanted, f"{config.seed}:{split}", config.name)
 
-    train = split_problems("train", config.train_path, config.num_train)
-    return train, split_problems("test", config.test_path, config.num_test)
+    test = split_problems("test", config.test_path, config.num_test)
+    if config.path is None and not has_own_paths:
+        # Measuring on a benchmark must not fetch what only training needs.
+        return _ReadOnUse(lambda: split_problems("train", None, config.num_train)), test
+    return split_problems("train", config.train_path, config.num_train), test
+
+
+class _ReadOnUse(Sequence[Problem]):
+    """Problems that are read when the first of them is asked for."""
+
+    def __init__(self, read: Callable[[], list[Problem]]) -> None:
+        self._read = read
+
+    @cached_property
+    def _problems(self) -> list[Problem]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    @overload
+    def __getitem__(self, index: int) -> Problem: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Problem]: ...
+    def __getitem__(self, index: int | slice) -> Problem | Sequence[Problem]:
+        return self._problems[index]
 
 
 def _divide(
@@ -132,26 +183,13 @@ def _divide(
     problems = _problems(config, row_format, rows, prefix="row-")
     num_test = config.num_test
     if num_test is None:
-        is_benchmark = row_format.hub_id is not None
+        is_benchmark = row_format.files is not None
         num_test = len(problems) if is_benchmark and not config.num_train else 0
-    test = _draw(problems, num_test, f"{config.seed}:test", config.name)
+    test = draw(problems, num_test, f"{config.seed}:test", config.name)
     # By text, so that a question that occurs twice cannot be on both sides.
     test_keys = {question_key(problem.question) for problem in test}
     rest = [problem for problem in problems if question_key(problem.question) not in test_keys]
-    return _draw(rest, config.num_train, f"{config.seed}:train", config.name), test
-
-
-def _draw(problems: list[Problem], wanted: int | None, seed: str, name: str) -> list[Problem]:
-    """`wanted` problems at random by `seed`, in the order of the file; None takes all."""
-    if wanted is None:
-        return problems
-    if wanted > len(problems):
-        raise TaskError(
-            f"task {name!r}: {wanted} {seed.rpartition(':')[2]} problems asked for, "
-            f"{len(problems)} there"
-        )
-    chosen = sorted(random.Random(seed).sample(range(len(problems)), wanted))
-    return [problems[index] for index in chosen]
+    return draw(rest, config.num_train, f"{config.seed}:train", config.name), test
 
 
 # ---------------------------------------------------------------- finding the rows
@@ -164,18 +202,26 @@ def _kind(config: TaskConfig) -> str | None:
 def _find_rows(
     config: TaskConfig, row_format: RowFormat, split: Split, source: str | None
 ) -> list[Row]:
+    files = row_format.files
+    if files is not None and split == "test" and (source is None or Path(source).is_dir()):
+        found = find_file(source, files.folder, files.names)
+        if found is not None:
+            return read_rows(found)
     if source is None:
-        return []
+        assert files is not None, "checked when the splits are read"
+        if files.hub_id is None:
+            raise TaskError(f"task {config.name!r}: no {files.names[0]}: {files.directions}")
+        source = files.hub_id
     path = Path(source).expanduser()
     if path.is_dir():
-        files = _split_files(path, config.name, split)
-        return [row for file in files for row in read_rows(file)]
-    looks_like_file = file_kind(path) is not None or source.startswith(("/", ".", "~"))
-    if path.exists() or looks_like_file or not _HUB_ID.fullmatch(source):
+        files_of_split = _split_files(path, config.name, split)
+        return [row for file in files_of_split for row in read_rows(file)]
+    if not is_hub_id(source):
         return read_rows(path, _kind(config))
-    if source == row_format.hub_id and split not in row_format.splits:
-        return []
-    return _read_hub(source, config, row_format, split)
+    own = files if files is not None and source == files.hub_id else BenchmarkFiles("", ())
+    subset = config.options.get("subset", own.hub_subset)
+    default_split = own.hub_split if split == "test" else split
+    return read_hub(source, subset, config.options.get(f"{split}_split", default_split))
 
 
 def _split_files(folder: Path, name: str, split: Split) -> list[Path]:
@@ -208,28 +254,6 @@ def _matching_files(folder: Path, name: str, split: str) -> list[Path]:
     return [file for file in files if file_kind(file) == file_kind(files[0])]
 
 
-def _read_hub(source: str, config: TaskConfig, row_format: RowFormat, split: Split) -> list[Row]:
-    try:
-        import datasets
-    except ImportError:
-        raise TaskError(
-            f"{source}: not a file here, and data sets of the hub need datasets: "
-            "pip install 'r1[data]'"
-        ) from None
-    subset = config.options.get("subset", row_format.hub_subset)
-    hub_split = config.options.get(f"{split}_split", split)
-    try:
-        loaded = datasets.load_dataset(source, subset, split=hub_split)
-    # Network, authentication, naming and parsing faults have no common class there.
-    except Exception as error:
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise TaskError(
-            f"{source}: neither a file here nor a data set that the hub gives "
-            f"(subset {subset}, split {hub_split}): {reason}"
-        ) from None
-    return [Row(f"{source} {hub_split}: row {i}", dict(row)) for i, row in enumerate(loaded, 1)]
-
-
 # ---------------------------------------------------------------- rows to problems
 
 
@@ -240,6 +264,8 @@ def _problems(
     problems: list[Problem] = []
     faults: list[str] = []
     for index, row in enumerate(rows):
+        if not row_format.is_wanted(row.data):
+            continue
         try:
             problems.append(_problem(config, fields, row, f"{prefix}{index}"))
         except (ValueError, KeyError) as error:
@@ -258,11 +284,19 @@ def _resolve_fields(config: TaskConfig, row_format: RowFormat, rows: Sequence[Ro
         id_field = None
     return replace(
         row_format,
-        question_field=config.question_field or row_format.question_field,
-        answer_field=config.answer_field or row_format.answer_field,
+        question_field=config.question_field or _present(row_format.question_field, rows),
+        answer_field=config.answer_field or _present(row_format.answer_field, rows),
         id_field=config.id_field or id_field,
         language_field=config.language_field or row_format.language_field,
     )
+
+
+def _present(names: str | None, rows: Sequence[Row]) -> str | None:
+    """The first of `problem|question` that the rows have; the first of all if there is none."""
+    if names is None or "|" not in names:
+        return names
+    choices = names.split("|")
+    return next((name for name in choices if rows and name in rows[0].data), choices[0])
 
 
 def _problem(config: TaskConfig, fields: RowFormat, row: Row, default_id: str) -> Problem:
@@ -287,7 +321,10 @@ def _problem(config: TaskConfig, fields: RowFormat, row: Row, default_id: str) -
         answer=answer,
         language=language.lower().replace("_", "-").split("-", 1)[0],
         task=config.name,
-        metadata={key: value for key, value in row.data.items() if key not in used},
+        metadata={
+            **{key: value for key, value in row.data.items() if key not in used},
+            **fields.read_metadata(row.data),
+        },
     )
 
 

@@ -222,6 +222,12 @@ def _build_drop(config: TaskConfig) -> Task:
     return build_drop(config)
 
 
+def _build_math_set(config: TaskConfig) -> Task:
+    from r1.tasks.math_sets import build_math_set
+
+    return build_math_set(config)
+
+
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
@@ -233,6 +239,8 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "json": _build_question_answer,
     "csv": _build_question_answer,
     "parquet": _build_question_answer,
+    **dict.fromkeys(("math", "aime2024", "aime2025", "amc23", "cnmo2024"), _build_math_set),
+    **dict.fromkeys(("gaokao2024", "minerva_math", "olympiadbench", "cmath"), _build_math_set),
     "ifeval": _build_ifeval,
     "drop": _build_drop,
     "aider_polyglot": _build_aider_polyglot,

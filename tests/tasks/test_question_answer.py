@@ -182,8 +182,10 @@ def test_sources_that_are_not_there(tmp_path: Path, settings: dict[str, Any], me
         build(**settings)
 
 
-def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
+    """A hub without a network; the list of what was asked of it."""
+    asked: list[tuple[str, str | None, str]] = []
 
     def load_dataset(source: str, subset: str | None, split: str) -> list[dict[str, str]]:
         asked.append((source, subset, split))
@@ -193,14 +195,42 @@ def test_hub_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # The package itself takes seconds to import, and would go to the network.
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    task = build(name="gsm8k")
-    assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
+    return asked
+
+
+def test_hub_data_sets(hub: list[tuple[str, str | None, str]]) -> None:
+    task = build(name="gsm8k", path="openai/gsm8k")
+    assert hub == [("openai/gsm8k", "main", "test"), ("openai/gsm8k", "main", "train")]
     assert task.problems("test")[0].answer == "7"
-    asked.clear()
-    assert build(name="math500").problems("test")[0].id == "u"
-    assert asked == [("HuggingFaceH4/MATH-500", None, "test")]
+    hub.clear()
+    assert build(name="math500", path="HuggingFaceH4/MATH-500").problems("test")[0].id == "u"
+    assert hub == [("HuggingFaceH4/MATH-500", None, "test")]
     with pytest.raises(TaskError, match=r"owner/set: neither a file .*split dev\): offline$"):
         build(path="owner/set", options={"test_split": "dev"})
+
+
+def test_benchmarks_that_come_with_the_package(
+    hub: list[tuple[str, str | None, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("R1_DATA", raising=False)
+    gsm8k, math500 = build(name="gsm8k"), build(name="math500")
+    assert (len(gsm8k.problems("test")), len(math500.problems("test"))) == (1319, 500)
+    assert gsm8k.problems("test")[0].answer == "18"
+    assert hub == []
+    # What only training needs is fetched when training asks for it, and once.
+    train = gsm8k.problems("train")
+    assert (len(train), train[0].question, list(train[:1])) == (1, "train?", list(train))
+    assert hub == [("openai/gsm8k", "main", "train")]
+    assert len(math500.problems("train")) == 0
+
+
+def test_packaged_data_is_the_published_data(shared_dir: Path, tmp_path: Path) -> None:
+    for name, file in (("gsm8k", "gsm8k_test.jsonl"), ("math500", "math500_test.jsonl")):
+        packaged = build(name=name).problems("test")
+        published = build(name=name, path=str(shared_dir / "data" / name / file)).problems("test")
+        assert [p.question for p in packaged] == [p.question for p in published]
+        assert [p.answer for p in packaged] == [p.answer for p in published]
 
 
 # ---------------------------------------------------------------- fields
