@@ -127,6 +127,7 @@ def grade_responses(task: Task, matched: Matched, source: str) -> list[Record]:
             "gold": problem.answer,
             "language": problem.language,
             **reply_fields(completion),
+            "num_tokens": None,  # not known without the tokenizer
             **verdict_fields(verdict),
             "seed": None,
             "prompt_hash": short_hash(problem.question),

@@ -111,7 +111,9 @@ def compute_result(
         pass_at_k=_pass_at_powers_of_two(scores, num_samples, is_complete=num_absent == 0),
         cons_at_k=consensus,
         cons_at_k_ties_to_first=consensus_by_first,
-        mean_response_tokens=_mean([record["num_tokens"] for record in records]),
+        mean_response_tokens=_mean(
+            [record["num_tokens"] for record in records if record["num_tokens"] is not None]
+        ),
         format_rate=_mean_part(records, "format"),
         language_consistency=_mean_part(records, "language"),
         truncated_rate=_mean([float(r["finish_reason"] == "length") for r in records]),

@@ -86,7 +86,7 @@ def write_row_result(
         "num_present": result.num_present,
         "num_asked": result.num_asked,
         "num_ungraded": result.num_ungraded,
-        "num_tokens": sum(record["num_tokens"] for record in records),
+        "num_tokens": sum(record["num_tokens"] or 0 for record in records),
         "vote_rule": VOTE_RULE if benchmark.votes else "",
         "evaluation": result.to_json(),
         "file_scores": facts.file_scores,
@@ -144,11 +144,11 @@ def numbers_text(folder: Path) -> list[str]:
     for path in sorted(folder.rglob(RESULT_FILE)):
         row = json.loads(path.read_text(encoding="utf-8"))
         own = {name: value for name, value in row["evaluation"].items() if value not in (None, {})}
-        lines += [f"{name:<28}{_shown(value)}" for name, value in own.items()]
-        lines += [f"{'votes':<28}{row['vote_rule']}"] if row["vote_rule"] else []
+        lines += [f"{name:<34}{_shown(value)}" for name, value in own.items()]
+        lines += [f"{'votes':<34}{row['vote_rule']}"] if row["vote_rule"] else []
         for name, value in (row["file_scores"] or {}).items():
             if name.startswith(_COMPARED) and value is not None:
-                lines.append(f"{name + ' (file)':<28}{_shown(value)}")
+                lines.append(f"{name + ' (file)':<34}{_shown(value)}")
     return lines
 
 

@@ -79,6 +79,6 @@ def recorded_completion(record: Mapping[str, Any]) -> Completion:
     return Completion(
         text=record["text"],
         finish_reason=record["finish_reason"],
-        num_tokens=record["num_tokens"],
+        num_tokens=record["num_tokens"] or 0,
         earlier=tuple(Turn(t["reply"], t["message"]) for t in record.get("earlier", ())),
     )
