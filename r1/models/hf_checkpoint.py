@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from torch import Tensor
 
 from r1.atomic_files import atomic_folder, recover_folder, write_json
 from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
+from r1.models.fp8 import (
+    QUANTIZATION_CONFIG,
+    SCALE_SUFFIX,
+    dequantize_blocks,
+    quantized_tensors,
+)
 from r1.models.gguf_checkpoint import load_gguf_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
@@ -34,10 +41,11 @@ def load_model(
     """Open a checkpoint folder, or a `.gguf` file, as a model.
 
     `dtype` None keeps the checkpoint's own (fp32 for GGUF, whose weights are
-    dequantised). Weights are memory-mapped and copied tensor by tensor, so the
-    peak is the model itself. Raises ValueError, in one line, for a missing
-    folder or file, a pickle checkpoint, a damaged file, an unsupported config,
-    and for tensors that are missing, unexpected or of the wrong shape.
+    dequantised; so are those in FP8). Weights are memory-mapped and copied tensor by
+    tensor, so the peak is the model itself and one tensor. Raises ValueError, in one
+    line, for a missing folder or file, a pickle checkpoint, a damaged file, an
+    unsupported config, and for tensors that are missing, unexpected or of the wrong
+    shape.
     """
     path = Path(path)
     recover_folder(path)
@@ -50,8 +58,10 @@ def load_model(
         raise ValueError(f"{path}: no such model folder")
     config = load_config(path)
     files = _weight_files(path)
-    model = allocate_model(config, dtype or _checkpoint_dtype(config, files[0]), device)
-    fill_weights(model, _stored_tensors(files), source=str(path))
+    names = {name: file for file in files for name in _stored_names(file)}
+    dtype = dtype or _checkpoint_dtype(config, files[0])
+    model = allocate_model(_as_stored(config, names), dtype, device)
+    fill_weights(model, _stored_tensors(names, config, dtype), source=str(path))
     if (path / GENERATION_FILE).exists():
         model.generation_config = _read_json(path / GENERATION_FILE)
     return model
@@ -80,9 +90,11 @@ def save_model(
     *,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     generation_config: Mapping[str, Any] | None = None,
+    is_fp8: bool = False,
 ) -> None:
     """Write config.json and safetensors that transformers, vLLM and llama.cpp open.
 
+    `is_fp8` stores the projections as e4m3 in blocks, DeepSeek-V3's released format.
     The folder appears, or replaces the one that was there, in one rename: a crash
     leaves the old one whole. Other files that were in it (the tokenizer's) stay,
     and so does generation_config.json unless a new one is given or was loaded with
@@ -93,10 +105,12 @@ def save_model(
     with atomic_folder(folder) as staging:
         if folder.is_dir():
             _keep_other_files(folder, staging)
-        _write_weights(tensors, staging, max_shard_bytes)
+        _write_weights(tensors, staging, max_shard_bytes, is_fp8)
         name = next(key for key, value in DTYPES.items() if value == model.dtype)
         # transformers 5 reads `dtype`, everything older `torch_dtype`.
         config = {**model.config.to_dict(), "dtype": name, "torch_dtype": name}
+        if is_fp8:
+            config["quantization_config"] = QUANTIZATION_CONFIG
         write_json(staging / "config.json", config)
         generation_config = generation_config or model.generation_config
         if generation_config is not None:
@@ -111,19 +125,31 @@ def _keep_other_files(folder: Path, staging: Path) -> None:
             shutil.copy2(item, staging / item.name)
 
 
-def _write_weights(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int) -> None:
+def _write_weights(
+    tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: int, is_fp8: bool
+) -> None:
     shards = _split_shards(tensors, max_shard_bytes)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
+    total_size = 0
     for number, names in enumerate(shards, start=1):
         file_name = SINGLE_FILE
         if len(shards) > 1:
             file_name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        shard = {name: tensors[name].cpu().contiguous() for name in names}
+        shard: dict[str, Tensor] = {}
+        places: set[int] = set()
+        for name in names:
+            parts = quantized_tensors(name, tensors[name]) if is_fp8 else [(name, tensors[name])]
+            # safetensors refuses two names for one memory (an embedding that is shared).
+            is_repeated = tensors[name].data_ptr() in places
+            places.add(tensors[name].data_ptr())
+            for part_name, part in parts:
+                part = part.cpu().contiguous()
+                shard[part_name] = part.clone() if is_repeated else part
         save_file(shard, folder / file_name, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(names, file_name))
+        weight_map.update(dict.fromkeys(shard, file_name))
+        total_size += sum(tensor.nbytes for tensor in shard.values())
     if len(shards) > 1:
-        total = sum(tensor.nbytes for tensor in tensors.values())
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
         write_json(folder / INDEX_FILE, index)
 
 
@@ -164,11 +190,59 @@ def _weight_files(folder: Path) -> list[Path]:
     raise ValueError(f"{folder}: no weights ({SINGLE_FILE} or {INDEX_FILE})")
 
 
-def _stored_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
-    for path in files:
-        with _open_safetensors(path) as stored:
+def _stored_names(file: Path) -> list[str]:
+    with _open_safetensors(file) as stored:
+        return list(stored.keys())
+
+
+def _as_stored(config: ModelConfig, names: Mapping[str, Path]) -> ModelConfig:
+    """The config of the model in memory: dequantised, with the layers that are there.
+
+    transformers writes no multi-token-prediction layers, yet keeps their number.
+    """
+    extra = {key: value for key, value in config.extra.items() if key != "quantization_config"}
+    prefix = f"model.layers.{config.num_hidden_layers}."
+    if config.num_nextn_predict_layers and not any(name.startswith(prefix) for name in names):
+        return replace(config, extra=extra, num_nextn_predict_layers=0)
+    return replace(config, extra=extra)
+
+
+def _stored_tensors(
+    names: Mapping[str, Path], config: ModelConfig, dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor, file by file; FP8 ones dequantised, their scales wherever they lie."""
+    quantization = config.extra.get("quantization_config")
+    for file in dict.fromkeys(names.values()):
+        with _open_safetensors(file) as stored:
             for name in stored.keys():  # noqa: SIM118 - not a dict
-                yield name, stored.get_tensor(name)
+                if quantization and name.endswith(SCALE_SUFFIX):
+                    continue
+                tensor = stored.get_tensor(name)
+                if quantization and tensor.dtype == torch.float8_e4m3fn:
+                    scale_inv = _scales_of(name, names, file, stored)
+                    blocks = quantization["weight_block_size"]
+                    tensor = _dequantize(tensor, scale_inv, dtype, blocks, f"{file}: {name}")
+                yield name, tensor
+
+
+def _scales_of(name: str, names: Mapping[str, Path], file: Path, stored: Any) -> Tensor:
+    """The scales of a weight of `file`, which is open as `stored`; they may lie in another."""
+    name += SCALE_SUFFIX
+    if name not in names:
+        raise ValueError(f"{file}: missing tensor {name}")
+    if names[name] == file:
+        return stored.get_tensor(name)
+    with _open_safetensors(names[name]) as other:
+        return other.get_tensor(name)
+
+
+def _dequantize(
+    tensor: Tensor, scale_inv: Tensor, dtype: torch.dtype, blocks: Sequence[int], where: str
+) -> Tensor:
+    try:
+        return dequantize_blocks(tensor, scale_inv, dtype, blocks)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _open_safetensors(path: Path) -> Any:

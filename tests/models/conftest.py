@@ -23,6 +23,52 @@ TINY = {
 }
 
 
+TINY_YARN = {
+    "type": "yarn",
+    "factor": 40,
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 16,
+}
+TINY_V3 = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "vocab_size": 89,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 16,
+    "num_hidden_layers": 3,
+    "first_k_dense_replace": 1,
+    "num_attention_heads": 4,
+    "n_routed_experts": 16,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 3,
+    "n_group": 4,
+    "topk_group": 2,
+    "routed_scaling_factor": 2.5,
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "num_nextn_predict_layers": 1,
+    "max_position_embeddings": 640,
+    "rope_scaling": TINY_YARN,
+}
+# Sizes that are no multiples of FP8's 128 x 128 blocks.
+WIDE_V3 = {
+    "hidden_size": 160,
+    "intermediate_size": 200,
+    "moe_intermediate_size": 136,
+    "n_routed_experts": 4,
+    "n_group": 2,
+    "topk_group": 1,
+    "num_experts_per_tok": 2,
+}
+
+
 class DenseCache:
     """All keys and values of equal rows, concatenated, with an explicit mask."""
 
@@ -30,12 +76,19 @@ class DenseCache:
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(
-        self, layer: int, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor, scale: float
+        self,
+        layer: int,
+        query_BTHK: Tensor,
+        key_BTGK: Tensor,
+        value_BTGK: Tensor | None,
+        scale: float,
     ) -> Tensor:
         if layer in self.kept:
             old_key, old_value = self.kept[layer]
             key_BTGK = torch.cat((old_key, key_BTGK), 1)
-            value_BTGK = torch.cat((old_value, value_BTGK), 1)
+            value_BTGK = None if value_BTGK is None else torch.cat((old_value, value_BTGK), 1)
+        if value_BTGK is None:
+            value_BTGK = key_BTGK
         self.kept[layer] = (key_BTGK, value_BTGK)
         num_new, num_all = query_BTHK.shape[1], key_BTGK.shape[1]
         output = F.scaled_dot_product_attention(
@@ -98,3 +151,26 @@ def row_logits() -> Callable[[Any, Sequence[int]], Tensor]:
         return model.compute_logits(model(ids_BT, torch.arange(ids_BT.shape[1])[None]))[0]
 
     return compute
+
+
+class MakeV3:
+    """Tiny DeepSeek-V3 models with weights, norms and selection biases of every size."""
+
+    tiny = TINY_V3
+    wide = WIDE_V3
+    yarn = TINY_YARN
+
+    def __call__(self, **changes: Any) -> Any:
+        model = build_model(ModelConfig.from_dict({**TINY_V3, **changes}))
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                deviation = 0.05 if name.endswith("e_score_correction_bias") else 0.3
+                values = torch.empty(parameter.shape)
+                parameter.copy_(values.normal_(0, deviation, generator=generator))
+        return model
+
+
+@pytest.fixture(scope="session")
+def make_v3() -> MakeV3:
+    return MakeV3()
