@@ -68,7 +68,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2", help="a name from `r1 models` or a folder")
     parser.add_argument("--output", type=Path, default=Path("runs/smollm2_gsm8k"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="left out: the fastest")
-    parser.add_argument("--sft-steps", type=int, default=4)
+    parser.add_argument("--sft-steps", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8, help="rows of a supervised step")
     parser.add_argument("--grpo-steps", type=int, default=3)
     parser.add_argument("--questions", type=int, default=4, help="of a step")
@@ -103,7 +103,7 @@ def sft_settings(options: argparse.Namespace, data: Path) -> list[str]:
         f"model={options.model}",
         f"data={data}",
         f"batch_size={options.batch_size}",
-        "learning_rate=2e-5",
+        "learning_rate=1e-4",
         "micro_batch_tokens=1024",
     ]
 

@@ -1,4 +1,4 @@
-"""The verb that lists and fetches models."""
+"""The verb that lists, explains and fetches models."""
 
 from __future__ import annotations
 
@@ -7,26 +7,49 @@ from typing import Annotated
 
 import typer
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME | get NAME]", help="A model to explain, or to fetch once."),
+]
+
 
 def models(
-    get: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[get NAME]", help="Fetch a model once, its checksum verified."),
+    words: Words = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16, float16 or float8; left out, what suits it."),
     ] = None,
 ) -> None:
-    """List the models that can be named, or get one of them.
+    """List the models that can be named, explain one, or get it.
+
+    With a name: its parameters, whether it fits here at which context and batch, the
+    speed that this machine's memory allows, and how to serve it.
 
     [dim]r1 models
+    r1 models DeepSeek-R1-Distill-Qwen-7B --dtype bfloat16
     r1 models get smollm2[/dim]
     """
-    from r1.models.catalogue import CATALOGUE, get_smollm2
-    from r1.models.catalogue_table import catalogue_table
+    if not words:
+        from r1.models.catalogue_table import catalogue_table
 
-    if not get:
         print(catalogue_table())
-    elif get == ["get", "smollm2"]:
-        print(get_smollm2(on_progress=lambda line: print(line, file=sys.stderr)))
-    elif len(get) == 2 and get[0] == "get" and get[1] in CATALOGUE:
-        raise ValueError(f"{get[1]} comes with the package; only smollm2 is fetched")
+    elif len(words) == 1 and words != ["get"]:
+        from r1.engine.open_model import choose_device
+        from r1.serving.model_facts import describe_model, find_model
+
+        print(describe_model(find_model(words[0]), choose_device(device), dtype))
+    elif len(words) == 2 and words[0] == "get":
+        print(_fetch(words[1]))
     else:
-        raise ValueError(f"r1 models {' '.join(get)}: expected nothing, or: get smollm2")
+        raise ValueError(f"r1 models {' '.join(words)}: expected nothing, NAME, or: get NAME")
+
+
+def _fetch(name: str) -> str:
+    from r1.models.catalogue import CATALOGUE, get_smollm2, resolve_model
+
+    if name == "smollm2":
+        return str(get_smollm2(on_progress=lambda line: print(line, file=sys.stderr)))
+    if name in CATALOGUE:
+        raise ValueError(f"{name} comes with the package; nothing to fetch")
+    return str(resolve_model(name))

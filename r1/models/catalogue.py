@@ -86,11 +86,11 @@ def smollm2_path(cache_dir: Path | None = None) -> Path:
 def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Path:
     """The folder or `.gguf` file that a name means.
 
-    A catalogue name comes first (write `./tiny` for a folder of that name), then
-    a path, then the name of a released model (`r1 models` lists them) or a hub id `owner/name`, which is downloaded to the hub's own cache
-    unless it is there; with `config_only` no more of it than config.json, for what asks
-    about a model without loading it. Raises ValueError, in one line, saying what would
-    be right.
+    A catalogue name comes first (write `./tiny` for a folder of that name), then a path,
+    then the name of a released model (`r1 models` lists them) or a hub id `owner/name`,
+    which is downloaded to the hub's own cache unless it is there; with `config_only` no
+    more of it than config.json, for what asks about a model without loading it. Raises
+    ValueError, in one line, saying what would be right.
     """
     name = str(name_or_path)
     if name in CATALOGUE:

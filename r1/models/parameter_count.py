@@ -23,13 +23,17 @@ def num_parameters(model: ModelConfig) -> int:
 
 
 def num_active_parameters(model: ModelConfig) -> int:
-    """Weights that one token uses: of the routed experts only those that it goes to."""
-    routed = num_routed_expert_parameters(model)
-    if not routed:
-        return num_parameters(model)
-    assert model.n_routed_experts and model.num_experts_per_tok
-    used = routed // model.n_routed_experts * model.num_experts_per_tok
-    return num_parameters(model) - routed + used
+    """Weights that one token is multiplied with: of the routed experts those that it goes to.
+
+    An embedding of its own is left out, because a token takes one row of it: so counted,
+    DeepSeek-V3 has the published 37B.
+    """
+    routed, used = num_routed_expert_parameters(model), 0
+    if routed:
+        assert model.n_routed_experts and model.num_experts_per_tok
+        used = routed // model.n_routed_experts * model.num_experts_per_tok
+    embedding = 0 if model.tie_word_embeddings else model.vocab_size * model.hidden_size
+    return num_parameters(model) - routed + used - embedding
 
 
 def num_routed_expert_parameters(model: ModelConfig) -> int:

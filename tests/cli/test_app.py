@@ -81,7 +81,11 @@ def test_help_imports_nothing_heavy() -> None:
         (["generate", "tiny", "hi", "--style", "odd"], "--style odd: choose from r1_zero, chat"),
         (["generate", "tiny", "hi", "--top-p", "0"], "top_p must be above 0"),
         (["generate", "nonesuch", "hi"], "model 'nonesuch' is not supported; choices: tiny"),
-        (["models", "get", "gpt"], "r1 models get gpt: expected nothing, or: get smollm2"),
+        (["models", "get", "gpt"], "model 'gpt' is not supported; choices: tiny"),
+        (["models", "gpt"], "model 'gpt' is not supported; choices: tiny"),
+        (["models", "get"], "r1 models get: expected nothing, NAME, or: get NAME"),
+        (["models", "tiny", "--dtype", "int3"], "--dtype int3: choose from float32"),
+        (["models", "tiny", "--device", "tpu"], "device 'tpu' is not supported"),
         (["models", "get", "tiny"], "tiny comes with the package"),
     ],
 )
@@ -182,8 +186,17 @@ def test_models_are_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("R1_HOME", str(tmp_path))
     lines = invoke("models").output.splitlines()
     smollm2 = next(line for line in lines if line.startswith("smollm2"))
-    assert "134,515,008" in smollm2
-    assert " no " in smollm2
+    assert smollm2.split() == ["smollm2", "Llama", "135M", "8,192", "46", "kB", "Apache-2.0", "no"]
+    r1 = next(line for line in lines if line.startswith("DeepSeek-R1 "))
+    assert r1.split()[2:5] == ["671B", "37B", "163,840"]
+
+
+def test_a_model_is_explained() -> None:
+    tiny = invoke("models", "tiny", "--device", "cpu").output
+    assert "919,168" in tiny and "r1 chat tiny" in tiny and "fits" in tiny
+    released = invoke("models", "deepseek-r1-distill-qwen-32b", "--device", "cpu").output
+    assert "32,763,876,352" in released and "recipes/distill/qwen_32b.toml" in released
+    assert "--tensor-parallel-size 2 --max-model-len 32768 --enforce-eager" in released
 
 
 def test_numbers_of_an_evaluation_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

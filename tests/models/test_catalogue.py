@@ -9,7 +9,8 @@ import huggingface_hub
 import pytest
 
 from r1.models import catalogue
-from r1.models.catalogue import CATALOGUE, get_smollm2, resolve_model, smollm2_pathfrom r1.models.parameter_count import num_parameters
+from r1.models.catalogue import CATALOGUE, get_smollm2, resolve_model, smollm2_path
+from r1.models.parameter_count import num_parameters
 
 CONTENT = b"GGUF and then some"
 
