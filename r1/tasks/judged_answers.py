@@ -139,12 +139,13 @@ def build_frames(config: TaskConfig, judge: Judge | None = None) -> JudgedTask:
     script, and the task's `label` says so: that is not the published protocol.
     """
     refuse_unknown_options(config, (*HUB_OPTIONS, "articles"))
-    rows = draw(read_benchmark(config, FRAMES), config.num_test, f"{config.seed}:test", config.name)
+    numbered = list(enumerate(read_benchmark(config, FRAMES)))
+    numbered = draw(numbered, config.num_test, f"{config.seed}:test", config.name)
     articles = config.options.get("articles")
-    links = [_wiki_links(row) for row in rows]
+    links = [_wiki_links(row) for _, row in numbered]
     contexts = frames_context(links, articles)
     problems = []
-    for number, (row, context) in enumerate(zip(rows, contexts, strict=True)):
+    for (number, row), group, context in zip(numbered, links, contexts, strict=True):
         query = _text(row, "Prompt" if "Prompt" in row.data else "Question")
         # The form of the paper's oracle prompt, as in optillm's eval_frames_benchmark.py.
         question = (
@@ -154,7 +155,7 @@ def build_frames(config: TaskConfig, judge: Judge | None = None) -> JudgedTask:
         metadata = {
             "query": query,
             "reasoning_types": str(row.data.get("reasoning_types", "")),
-            "wiki_links": links[number],
+            "wiki_links": group,
         }
         name = str(row.data.get("id", number))
         problem = Problem(name, question, _text(row, "Answer"), task=config.name, metadata=metadata)

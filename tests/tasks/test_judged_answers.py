@@ -87,6 +87,15 @@ def test_a_drawn_part_keeps_its_ids(tmp_path: Path) -> None:
     assert len(part) == 1 and part[0] == whole[part[0].id]
 
 
+def test_a_drawn_part_of_frames_keeps_its_ids(tmp_path: Path) -> None:
+    row = {"Answer": "Ann", "wiki_links": LINKS}
+    rows = [{**row, "Prompt": f"Question {i}?"} for i in range(9)]
+    (tmp_path / "frames.json").write_text(json.dumps(rows))
+    config = TaskConfig(name="frames", path=str(tmp_path), num_test=4)
+    for problem in build_task(config).problems("test"):
+        assert problem.metadata["query"] == f"Question {problem.id}?"
+
+
 def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("metadata,problem,answer\nx,Who?,\n")
