@@ -95,15 +95,14 @@ class GoldRubric:
 
 
 def read_simpleqa_label(reply: str) -> str | None:
-    """CORRECT, INCORRECT or NOT_ATTEMPTED, from the letter or the one label that is named.
+    """CORRECT, INCORRECT or NOT_ATTEMPTED, where the letter and the words name one of them.
 
     The official code takes the first A, B or C anywhere, so that the word CORRECT counts as
     C, and what it cannot read as C too; here such a reply is no verdict.
     """
-    letter = _LETTER.fullmatch(reply.strip())
-    if letter:
-        return _LABELS[letter.group(1)]
     named = {_WORDS[word.replace(" ", "_")] for word in _WORD.findall(reply)}
+    if letter := _LETTER.fullmatch(reply.strip()):
+        named.add(letter.group(1))
     return _LABELS[named.pop()] if len(named) == 1 else None
 
 

@@ -32,6 +32,7 @@ SIMPLEQA_REPLIES = [
     ("A good answer", None),
     ("Both A and B", None),
     ("CORRECT or INCORRECT", None),
+    ("A: INCORRECT", None),
     ("D", None),
     ("ABC", None),
 ]
