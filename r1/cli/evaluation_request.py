@@ -163,16 +163,16 @@ def _merge(folders: Sequence[Path], options: EvaluationOptions) -> None:
 
 
 def _compare(folders: Sequence[Path], options: EvaluationOptions) -> None:
-    from r1.evaluation.compare import compare_folders, comparison_text, write_comparison
+    from r1.evaluation.comparison import compare
+    from r1.evaluation.comparison_report import comparison_text, write_comparison
 
     if len(folders) != 2:
         raise ValueError("--compare needs two folders: r1 evaluate --compare A B")
-    rows = compare_folders(folders[0], folders[1])
-    print(comparison_text(rows, str(folders[0]), str(folders[1])), end="")
+    comparison = compare(folders[0], folders[1])
+    print(comparison_text(comparison), end="")
     if options.output is not None:
-        path = options.output / "comparison.json"
-        write_comparison(rows, path)
-        print(path)
+        for path in write_comparison(comparison, options.output):
+            print(path)
 
 
 def _server(words: Words, options: EvaluationOptions) -> ServerConfig | None:
