@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1.evaluation.benchmarks import BENCHMARKS
 from r1.evaluation.metrics import PairedDifference, paired_difference, rerun_error
 from r1.evaluation.record_file import Record, read_records
 from r1.evaluation.row_result import RECORDS_FILE, RESULT_FILE
@@ -201,7 +202,9 @@ def _record_files(path: Path) -> dict[str, Path]:
     files = sorted(path.rglob(RECORDS_FILE))
     if not files:
         raise RunError(f"{path}: no records there (no {RECORDS_FILE})")
-    return {file.parent.relative_to(path).as_posix(): file for file in files}
+    named = {file.parent.relative_to(path).as_posix(): file for file in files}
+    in_table = {name: named[name] for name in BENCHMARKS if name in named}
+    return {**in_table, **named}
 
 
 def _scores(records: Sequence[Record]) -> dict[str, list[float | None]]:

@@ -165,7 +165,7 @@ def _points(difference: float) -> str:
 def _p(value: float | None) -> str:
     if value is None:
         return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "≤ 0.001" if value <= 0.001 else f"{value:.3f}"
 
 
 def _save_plot(comparison: Comparison, path: Path) -> Path:

@@ -24,6 +24,13 @@ def records_of(scores: Mapping[str, Sequence[float | None]], **fields: Any) -> l
     ]
 
 
+A: dict[str, list[float | None]] = {
+    "q1": [1.0, 0.0],
+    "q2": [0.0, 0.0],
+    "q3": [1.0, 1.0],
+    "q4": [None, None],
+    "q5": [1.0, 1.0],
+}
 B: dict[str, list[float | None]] = {
     "q1": [1.0, 1.0],
     "q2": [0.0, 1.0],
@@ -95,7 +102,7 @@ def test_folders_are_compared_row_by_row(tmp_path: Path) -> None:
     assert compare(x / "math500", y / "cmath" / "records.jsonl").rows[0].paired.difference == 0.0
     write_row(tmp_path / "z", "aime2024", records_of(A), 5)
     write_row(tmp_path / "z", "amc23", records_of(A), 5)
-    with pytest.raises(RunError, match="no row in common: gsm8k, math500 and aime2024, amc23"):
+    with pytest.raises(RunError, match="no row in common: math500, gsm8k and aime2024, amc23"):
         compare(x, tmp_path / "z")
     with pytest.raises(RunError, match="no records there"):
         compare(x, tmp_path / "empty")
