@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__
-from r1.cli import decontaminate, evaluation, grade, models, talking, training
+from r1.cli import decontaminate, evaluation, grade, models, predictions, talking, training
 from r1.cli.errors import OneLineErrors
 
 EPILOG = (
@@ -29,6 +29,7 @@ VERBS = (
     decontaminate.decontaminate,
     evaluation.evaluate,
     grade.grade,
+    predictions.predictions,
     talking.chat,
     talking.generate,
     models.models,

@@ -228,6 +228,12 @@ def _build_math_set(config: TaskConfig) -> Task:
     return build_math_set(config)
 
 
+def _build_swebench(config: TaskConfig) -> Task:
+    from r1.tasks.swebench import build_swebench
+
+    return build_swebench(config)
+
+
 TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "reasoning_gym": _build_reasoning_gym,
     "miniature": _build_miniature,
@@ -244,6 +250,8 @@ TASKS: dict[str, Callable[[TaskConfig], Task]] = {
     "ifeval": _build_ifeval,
     "drop": _build_drop,
     "aider_polyglot": _build_aider_polyglot,
+    "swebench_verified": _build_swebench,
+    "swebench_localisation": _build_swebench,
     **dict.fromkeys(("livecodebench", "humaneval", "mbpp", "code", "codeforces"), _build_code),
     **dict.fromkeys(
         ("mmlu", "mmlu_redux", "mmlu_pro", "gpqa_diamond", "ceval", "cluewsc"),
