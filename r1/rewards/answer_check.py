@@ -44,13 +44,26 @@ from r1.rewards.answer_text import same_text, tidy
 from r1.rewards.answer_value import is_multiple, is_plain_number, same_number, same_value
 from r1.rewards.answer_words import same_clock, same_nothing, same_words
 
+_MAX_DEPTH = 40
+
 
 def check_answer(gold: str, answer: str, asked: Asked) -> Finding:
     """Compare two answers as typed."""
+    if _depth(answer) > max(_MAX_DEPTH, _depth(gold)):
+        return Finding(False, "nested too deeply for an answer")
     try:
         return _check(gold, answer, asked)
     except RecursionError:
         return Finding(None, "an expression that is nested too deeply")
+
+
+def _depth(text: str) -> int:
+    """How deep brackets lie in each other."""
+    depth = deepest = 0
+    for char in text:
+        depth += 1 if char in "([{" else -1 if char in ")]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check(gold: str, answer: str, asked: Asked) -> Finding:
@@ -62,9 +75,11 @@ def _check(gold: str, answer: str, asked: Asked) -> Finding:
     gold_form, form = _simplest(read_form(gold)), _simplest(read_form(answer))
     if restates(gold, answer, form, asked):
         return Finding(False, "the answer repeats an expression of the question")
-    if isinstance(form, Unread) and isinstance(gold_form, Quantity):
-        if is_plain_number(gold_form.node) or not re.search(r"\w", answer):
-            return Finding(False, "the answer cannot be read as a value")
+    is_value = isinstance(gold_form, Quantity) and is_plain_number(gold_form.node)
+    if isinstance(form, Unread) and (is_value or not re.search(r"\w", answer)):
+        return Finding(False, "the answer cannot be read as a value")
+    if isinstance(gold_form, Unread) and not re.search(r"[A-Za-z\\]", gold):
+        return Finding(False, "different text")
     if (complaint := breaks_rule(form, asked)) is not None:
         return Finding(False, complaint)
     if isinstance(gold_form, Words) and same_words(gold, answer):
@@ -94,7 +109,7 @@ def compare(gold: Form, answer: Form, asked: Asked) -> Finding:
     match gold, answer:
         case Nothing(), Nothing():
             return verdict(same_nothing(gold.kind, answer.kind), "says that there is none")
-        case Clock(), Clock():
+        case Clock(), Clock() if not asked.about_ratio:
             return verdict(same_clock(gold.time, answer.time), "time of day")
         case Date(), Date():
             years = {gold.date[0], answer.date[0]} - {None}
@@ -154,6 +169,8 @@ def _compare_equations(gold: Form, answer: Form, asked: Asked) -> Finding:
     if answer.label is not None:
         return compare(gold, answer.value, asked)
     if answer.left is None or answer.right is None:
+        if isinstance(gold, Quantity) and not names_of(gold.node):
+            return Finding(False, "an equation where the gold is a value")
         return Finding(None, "an equation that only algebra decides")
     if names_of(answer.left):
         if any(isinstance(part, Number) for part in walk(answer.left)) or names_of(answer.right):
@@ -193,17 +210,12 @@ def _same_curve(gold: Equation, answer: Equation) -> Finding:
     other = Call("-", (sides[2], sides[3]))  # type: ignore[arg-type]
     if names_of(one) != names_of(other):
         return Finding(False, "equations in other variables")
-    if gold.label is None and not gold_is_curve(one):
+    if not names_of(one):
         return verdict(None, "equation")
     multiple = is_multiple(one, other)
     if multiple or not _is_rational(one) or not _is_rational(other):
         return verdict(multiple, "equation")
     return Finding(None, "equations that only algebra decides")
-
-
-def gold_is_curve(node: Node) -> bool:
-    """Whether an equation has a variable at all."""
-    return bool(names_of(node))
 
 
 def _is_rational(node: Node) -> bool:
@@ -262,9 +274,11 @@ def _by_other_reading(gold: str, answer: str, asked: Asked) -> Finding | None:
         return Finding(True, "a decimal comma")
     gold_form, form = read_form(gold), read_form(answer)
     for one, other in ((gold_form, form), (form, gold_form)):
-        if isinstance(one, Words) and isinstance(other, Quantity) and other.whole is not None:
-            if re.fullmatch(r"[a-z]{3}", one.text) and len(names_of(other.whole)) == 3:
-                node = read_expression(one.text)
-                if node is not None and same_value(node, other.whole):
-                    return Finding(True, "equal products")
+        if not (isinstance(one, Words) and isinstance(other, Quantity)):
+            continue
+        if other.whole is None or not re.fullmatch(r"[a-z]{3}", one.text):
+            continue
+        product = read_expression(one.text)  # abc, against a b c
+        if product is not None and len(names_of(product)) == 3 and same_value(product, other.whole):
+            return Finding(True, "equal products")
     return None

@@ -105,9 +105,9 @@ def _constant(name: str) -> Value:
 
 def _both(exact: Callable[[Any, Any], Any]) -> Callable[[Value, Value], Value]:
     def operation(one: Value, other: Value) -> Value:
-        if isinstance(one, Fraction) and isinstance(other, Fraction):
-            if max(_num_bits(one), _num_bits(other)) <= _EXACT_BITS:
-                return exact(one, other)
+        is_exact = isinstance(one, Fraction) and isinstance(other, Fraction)
+        if is_exact and max(_num_bits(one), _num_bits(other)) <= _EXACT_BITS:
+            return exact(one, other)
         return exact(as_mp(one), as_mp(other))
 
     return operation
@@ -184,19 +184,19 @@ def _whole(value: Value) -> int:
 
 
 def _binomial(above: Value, below: Value) -> Value:
-    if isinstance(above, Fraction) and isinstance(below, Fraction):
-        if above.denominator == 1 and below.denominator == 1 and 0 <= below <= above <= 100_000:
-            if min(below, above - below) > 2_000:
-                raise TooLarge
-            return Fraction(math.comb(int(above), int(below)))
+    is_whole = all(isinstance(part, Fraction) and part.denominator == 1 for part in (above, below))
+    if is_whole and 0 <= below <= above <= 100_000:
+        if min(below, above - below) > 2_000:
+            raise TooLarge
+        return Fraction(math.comb(int(above), int(below)))
     return _local.context.binomial(as_mp(above), as_mp(below))
 
 
 def _real_root(value: Value, degree: Value) -> Value:
     r"""`\sqrt[3]{-8}` is -2: odd roots are real."""
-    if isinstance(degree, Fraction) and degree.denominator == 1 and degree % 2 == 1:
-        if is_real(value) and as_real(value) < 0:
-            return -_power(-as_real(value), 1 / degree)
+    is_odd = isinstance(degree, Fraction) and degree.denominator == 1 and degree % 2 == 1
+    if is_odd and is_real(value) and as_real(value) < 0:
+        return -_power(-as_real(value), 1 / degree)
     if not degree:
         raise Undecided("root")
     return _power(value, divide(Fraction(1), degree))

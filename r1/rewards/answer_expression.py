@@ -29,7 +29,9 @@ _NUMBER = re.compile(r"\d+\.\d+|\.\d+|\d+\.(?![\d.])|\d+")
 _EXPONENT = re.compile(r"[eE]([-+]?\d{1,3})(?![\d.])")
 _REPEATING = re.compile(r"\\overline\{(\d+)\}|\\dot\{?(\d)\}?(?:(\d*)\\dot\{?(\d)\}?)?|\((\d+)\)")
 _ELLIPSIS = re.compile(r"\s*(?:\\ldots|\.\.\.|…)")
-_ACCENTED = re.compile(r"\\(vec|overrightarrow|hat|bar|overline|tilde)(?![A-Za-z])")
+_ACCENTED = re.compile(r"\\(vec|overrightarrow|hat|bar|overline|tilde|d?dot)(?![A-Za-z])")
+_OPERATORS = r"\cdot \times \div \} \rangle \pm \mp \rfloor \rceil"
+_NO_FACTOR = tuple(_OPERATORS.split())
 _MAX_CHARS = 2000
 _MAX_DEPTH = 60
 
@@ -118,7 +120,10 @@ class _Reader:
             elif self.take("/", r"\div"):
                 node = Call("/", (node, self.signed()))
             elif self._is_factor_next():
-                node = _juxtaposed(node, self.power())
+                factor = self.power()
+                if isinstance(factor, Number):
+                    raise Unreadable("two numbers side by side are no product")
+                node = Call("*", (node, factor))
             else:
                 return _scientific(node)
 
@@ -166,7 +171,7 @@ class _Reader:
 
     def subscript(self) -> str:
         self.expect("_")
-        match = self.match(re.compile(r"\{([\w ,+-]*)\}|([A-Za-z0-9])"))
+        match = self.match(re.compile(r"\{([\w ,+\\-]*)\}|([A-Za-z0-9])"))
         if match is None:
             raise Unreadable("subscript")
         return (match[1] or match[2] or "").replace(" ", "")
@@ -177,8 +182,7 @@ class _Reader:
         self.skip()
         rest = self.text[self.position : self.position + 1]
         if rest == "\\":
-            operators = (r"\cdot", r"\times", r"\div", r"\}", r"\rangle", r"\pm", r"\mp")
-            return self.peek(*operators) is None
+            return self.peek(*_NO_FACTOR) is None
         return rest.isalnum() or rest in ("(", "{", "[", ".")
 
     def atom(self) -> Node:
@@ -296,10 +300,8 @@ class _Reader:
         if match is None:
             raise Unreadable("\\")
         name = match[1]
-        if name == "frac":
-            return Call("/", (self.piece(), self.piece()))
-        if name == "binom":
-            return Call("binom", (self.piece(), self.piece()))
+        if name in ("frac", "binom"):
+            return Call("/" if name == "frac" else name, (self.piece(), self.piece()))
         if name in ("lfloor", "lceil"):
             node = self.sum()
             self.expect(rf"\r{name[1:]}")
@@ -314,12 +316,9 @@ class _Reader:
         if self.peek("{"):
             return self.group()
         char = self.text[self.position : self.position + 1]
-        if char.isdigit():
+        if char.isalnum():
             self.position += 1
-            return Number(Fraction(char))
-        if char.isalpha():
-            self.position += 1
-            return Name(char)
+            return Number(Fraction(char)) if char.isdigit() else Name(char)
         if char == "\\":
             return self.command()
         raise Unreadable("argument")
@@ -374,13 +373,6 @@ class _Reader:
                 break
             node = Call("*", (node, factor))
         return node
-
-
-def _juxtaposed(left: Node, right: Node) -> Node:
-    """Two factors without a sign between; two numbers so written are two numbers."""
-    if isinstance(right, Number):
-        raise Unreadable("numbers side by side")
-    return Call("*", (left, right))
 
 
 def _scientific(node: Node) -> Node:

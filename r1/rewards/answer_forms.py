@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-from r1.rewards.answer_expression import FUNCTIONS, read_expression
+from r1.rewards.answer_expression import read_expression
 from r1.rewards.answer_nodes import Call, Node
 from r1.rewards.answer_quantities import Quantity, read_quantity
 from r1.rewards.answer_regions import Region, read_region
@@ -96,7 +96,6 @@ class Equation:
     value: Form
     left: Node | None
     right: Node | None
-    sides_agree: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +114,8 @@ class Unread:
 
 
 Form = (
-    Nothing | Choice | Clock | Date | Ratio | Based | Chain | Matrix | Group | Listing | Equation | Words
-    | Unread | Quantity | Region
+    Nothing | Choice | Clock | Date | Ratio | Based | Chain | Matrix | Group | Listing | Equation
+    | Words | Unread | Quantity | Region
 )  # fmt: skip
 
 _INEQUALITY = r"\\(?:le|ge)(?![A-Za-z])|[<>]"
@@ -127,20 +126,23 @@ _MATRIX = re.compile(
 _MEMBER = re.compile(r"^[A-Za-z](?:_\w)?\s*\\in(?![A-Za-z])\s*(?=\\\{)")
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
                "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
+# "k is an integer" behind a family of solutions says nothing that "n = 3k" does not.
 _DOMAIN = re.compile(
-    r"\s*(?:,|;|\bwhere\b|\bfor\b|\bwith\b)\s*(?:(?:any|all|some)\s+)?(?:integers?\s+|real\s+)?"
-    r"[A-Za-z]\s*(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an integer)?$"
+    r"\s*(?:,|;|\bwhere\b|\bfor\b|\bwith\b)\s*(?:(?:any|all|some)\s+)?(?:integers?\s+)?[A-Za-z]\s*"
+    r"(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an integer)$"
 )
-_BASED = re.compile(r"([0-9A-Fa-f]+)\s*_\s*\{?\s*(?:base\s*)?(\d{1,2})\s*\}?$")
+_BASED = re.compile(r"(-?[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\s*_\s*\{?\s*(?:base\s*)?(\d{1,2})\s*\}?$")
 _BASED_WORDS = re.compile(r"([0-9A-F]+)\s*(?:\(?(?:in\s+)?base[ -]?(\d{1,2})\)?)$")
 _RATIO = re.compile(r"^[^:]+(?::[^:]+)+$")
 _TO = re.compile(r"^(\d+(?:\.\d+)?)\s+to\s+(\d+(?:\.\d+)?)$")
 _LABEL = re.compile(
     r"[A-Za-z](?:_\{?\w+\}?)?'*(?:\^\{?(?:-1|')\}?)?|\\(?!pi|frac|sqrt|infty)[a-z]+(?:_\{?\w+\}?)?|"
     r"(?:\\?[A-Za-z]{1,4})(?:_\{?\w+\}?)?'*(?:\^\{?[-\d]+\}?)?\s*\([^()=]*\)|"
-    r"(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|overrightarrow|hat|bar|widetilde)\s*\{?[A-Z a-z_]*\}?|"
+    r"(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|overrightarrow|hat|bar|widetilde)"
+    r"\s*\{?[\w {}']*\}?|"
     r"[A-Z]{2,4}'?|\|\s*[A-Z]{2}\s*\||[A-Za-z][a-z]+(?: [A-Za-z]+){0,4}|[\u4e00-\u9fff]{1,8}|"
-    r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)*\s*\)|\\(?:sin|cos|tan|log|ln)\s*\(?\s*[A-Za-z]\s*\)?|"
+    r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)*\s*\)|"
+    r"\\(?:sin|cos|tan|log|ln)\s*\(?\s*[A-Za-z]\s*\)?|"
     r"[A-Za-z]\s*\\cap\s*[A-Za-z]|[A-Z]\s*\\cup\s*[A-Z]"
 )  # fmt: skip
 _MAX_PARTS = 60
@@ -238,6 +240,8 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 def _read_list(text: str) -> Form | None:
     """Values between separators, expanded where one stands for two, and without their labels."""
+    if (bare := _DOMAIN.sub("", text)) != text:
+        return read_form(bare)
     parts = split_top(re.sub(r"^both\s+|^either\s+", "", text), _SEPARATOR)
     parts = [part for part in parts if part]
     if len(parts) < 2 or len(parts) > _MAX_PARTS:
@@ -324,8 +328,9 @@ def _read_numeral(text: str) -> Form | None:
     )
     if (match := _BASED.fullmatch(text)) or (match := _BASED_WORDS.fullmatch(text)):
         base = int(match[2])
-        if 2 <= base <= 36 and all(int(digit, 36) < base for digit in match[1]):
-            return Based(match[1].upper().lstrip("0") or "0", base)
+        digits = match[1].upper().lstrip("0") or "0"
+        if 2 <= base <= 36 and all(int(digit, 36) < base for digit in digits if digit.isalnum()):
+            return Based(digits, base)
     if match := _TO.fullmatch(text):
         text = f"{match[1]}:{match[2]}"
     if _RATIO.match(text):
@@ -345,11 +350,11 @@ def _read_signs(text: str) -> Form | None:
     is_tied = r"\mp" in text
     texts = []
     for choice in range(2 if is_tied else 2**count):
-        signs = iter(["-" if choice >> index & 1 else "+" for index in range(count)])
-        first = "-" if choice & 1 else "+"
-        opposite = "+" if first == "-" else "-"
-        sign = (lambda _: first) if is_tied else (lambda _, signs=signs: next(signs))
-        expanded = re.sub(r"\\pm(?![A-Za-z])", sign, text)
+        signs = ["-" if choice >> index & 1 else "+" for index in range(count)]
+        expanded = text
+        for sign in [signs[0]] * count if is_tied else signs:
+            expanded = re.sub(r"\\pm(?![A-Za-z])", sign, expanded, count=1)
+        opposite = "+" if signs[0] == "-" else "-"
         texts.append(re.sub(r"\\mp(?![A-Za-z])", opposite, expanded))
     items = tuple(read_form(re.sub(r"^\+\s*", "", expanded)) for expanded in texts)
     is_read = all(isinstance(item, Quantity | Group | Equation) for item in items)
@@ -363,18 +368,3 @@ def _read_words(text: str) -> Form:
     if re.search(r"[\\^_=<>{}|]", text) or not (longest or has_chinese):
         return Unread(text)
     return Words(text)
-
-
-def is_word_like(text: str) -> bool:
-    """Whether a text without any sign is a word and no product: "east", "odd", "ABC"."""
-    if not re.fullmatch(r"[A-Za-z]{2,}", text):
-        return False
-    name = next((name for name in FUNCTIONS if text.startswith(name)), "")
-    if text in ("pi", "oo", "inf", "infinity", "infty"):
-        return False
-    return len(text) - len(name) > 2 or text.isupper()
-
-
-def relabelled(form: Equation, value: Form) -> Equation:
-    """The equation with another value."""
-    return replace(form, value=value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from functools import lru_cache
 from dataclasses import dataclass
+from functools import lru_cache
 
 from r1.rewards.answer_forms import Equation, Form, Quantity
 from r1.rewards.answer_nodes import Call, Number
@@ -88,15 +88,15 @@ def _asked_variable(question: str) -> str | None:
 
 def breaks_rule(form: Form, asked: Asked) -> str | None:
     """What the question demands of the form and the answer does not keep, or None."""
-    if isinstance(form, Equation) and asked.variable and form.label:
-        if re.fullmatch(r"[A-Za-z]", form.label) and form.label != asked.variable:
-            return "the value of another variable"
+    label = form.label if isinstance(form, Equation) and asked.variable else None
+    if label is not None and re.fullmatch(r"[A-Za-z]", label) and label != asked.variable:
+        return "the value of another variable"
     if isinstance(form, Quantity) and asked.lowest_terms:
         parts = form.node.arguments if isinstance(form.node, Call) else ()
         values = [part.value for part in parts if isinstance(part, Number)]
-        if len(values) == 2 and all(value.denominator == 1 for value in values):
-            if math.gcd(int(values[0]), int(values[1])) > 1:
-                return "a fraction that is not reduced"
+        is_fraction = len(values) == 2 and all(value.denominator == 1 for value in values)
+        if is_fraction and math.gcd(int(values[0]), int(values[1])) > 1:
+            return "a fraction that is not reduced"
     return None
 
 

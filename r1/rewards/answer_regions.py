@@ -28,7 +28,7 @@ _REALS = re.compile(
     r"全体实数|任意实数|所有实数"
 )
 _EXCEPT = re.compile(
-    r"^(.*?)\s*(?:\\setminus|\\backslash|\bexcept(?:\s+for)?\b|\bsuch that x \\ne|-(?=\s*\\\{))\s*(.*)$"
+    r"^(.*?)\s*(?:\\setminus|\bexcept(?:\s+for)?\b|\bsuch that x \\ne|-(?=\s*\\\{))\s*(.*)$"
 )
 _QUALIFIER = re.compile(
     r"\s*,?\s*(?:where|with|for|and)?\s*[A-Za-z]\s*\\in\s*\\mathbb\{?\s*[RZN]\s*\}?$"
@@ -219,10 +219,11 @@ def _solve_for_symbol(
 ) -> tuple[Span, ...] | None:
     """`x > a`: a variable against an expression in parameters."""
     for side, bound, relation in ((one, other, sign), (other, one, _flipped(sign))):
-        if isinstance(side, Name) and side.name in ("x", "y", "z", "t", "n", "m", "k", "a"):
-            if side.name not in names_of(bound):
-                variables.add(side.name)
-                return _half_line(relation, bound)
+        if not isinstance(side, Name) or side.name not in "xyztnmka":
+            continue
+        if side.name not in names_of(bound):
+            variables.add(side.name)
+            return _half_line(relation, bound)
     return None
 
 

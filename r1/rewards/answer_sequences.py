@@ -30,9 +30,10 @@ def compare_lists(gold: Form, answer: Form, asked: Asked, compare: Compare) -> F
             return Finding(False, "a set where the gold is a tuple")
         if gold.brackets not in ("()", "<>") and len(gold_items) == 2:
             return Finding(False, "a list where the gold is an interval")
-    if not isinstance(gold, Listing | Group) or not isinstance(answer, Listing | Group):
-        if any(isinstance(form, Listing) and form.is_set for form in (gold, answer)):
-            return Finding(False, f"{kind_of(answer)} where the gold is {kind_of(gold)}")
+    are_several = all(isinstance(form, Listing | Group) for form in (gold, answer))
+    has_set = any(isinstance(form, Listing) and form.is_set for form in (gold, answer))
+    if has_set and not are_several:
+        return Finding(False, f"{kind_of(answer)} where the gold is {kind_of(gold)}")
     labelled = _labelled(gold_items), _labelled(items)
     if labelled[0] and labelled[1]:
         return _compare_labelled(labelled[0], labelled[1], asked, compare)
@@ -205,7 +206,8 @@ def compare_regions(gold: Form, answer: Form) -> Finding:
 
 def as_points(form: Form, other: Form) -> Form:
     """A region of single points as the list that it is compared with."""
-    if isinstance(form, Region) and isinstance(other, Listing):
-        if all(span.low == span.high for span in form.spans):
-            return Listing(tuple(Quantity(span.low) for span in form.spans), is_set=True)
-    return form
+    if not (isinstance(form, Region) and isinstance(other, Listing)):
+        return form
+    if any(span.low != span.high for span in form.spans):
+        return form
+    return Listing(tuple(Quantity(span.low) for span in form.spans), is_set=True)

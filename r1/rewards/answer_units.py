@@ -85,9 +85,10 @@ _UNITS["radian"] = _UNITS["rad"] = (((("radian"), 1),), Fraction(1))
 _COMPOUND = {"mph": "mi / h", "kph": "km / h", "kmph": "km / h", "kmh": "km / h", "fps": "ft / s"}
 # What says nothing about the value: generic names of what is counted or measured.
 _GENERIC_NAMES = """
-unit units u sq 单位 个单位 total altogether each respectively approximately about 个 只 件 本 人 名 条 张
-支 枝 棵 辆 位 次 种 块 头 台 套 箱 袋 盒 瓶 朵 岁 道 页 步 层 间 组 根 颗 双 对 串 架 艘 匹 把 份 杯 筐 包 篇 班 题 场 段 片 排 行 列 座 家
-户 面 所 枚 束 桶 盆 盘 粒 幅 册 场次
+unit units u sq total altogether each respectively approximately about
+单位 个单位 个 只 件 本 人 名 条 张 支 枝 棵 辆 位 次 种 块 头 台 套 箱 袋 盒 瓶 朵 岁 道 页 步
+层 间 组 根 颗 双 对 串 架 艘 匹 把 份 杯 筐 包 篇 班 题 场 段 片 排 行 列 座 家 户 面 所
+枚 束 桶 盆 盘 粒 幅 册 场次
 """
 _GENERIC = frozenset(_GENERIC_NAMES.split())
 _QUALIFIERS = """
@@ -137,7 +138,10 @@ def same_unit(one: Unit, other: Unit) -> Fraction | None:
 def question_units(question: str) -> list[Unit]:
     """The measures that a question names, such as the unit in "how many inches"."""
     found = []
-    pattern = r"(?:square |cubic |平方|立方)?(?:[A-Za-z]{3,}|厘米|毫米|千米|公里|分米|米|千克|克|吨|小时|分钟|秒)"
+    pattern = (
+        r"(?:square |cubic |平方|立方)?"
+        r"(?:[A-Za-z]{3,}|厘米|毫米|千米|公里|分米|米|千克|克|吨|小时|分钟|秒)"
+    )
     for word in re.findall(pattern, question):
         unit = _measured(word.lower() if word.isascii() else word)
         if unit is not None and unit.powers:

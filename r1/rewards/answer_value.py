@@ -210,7 +210,8 @@ def _has_no_finite_expansion(value: Value) -> bool:
 
 
 def _relative_gap(one: Value, other: Value) -> float:
-    return float(abs(subtract(as_real(one), as_real(other))) / max(abs(as_mp(one)), 1))
+    gap = abs(as_mp(subtract(as_real(one), as_real(other))))
+    return float(gap / max(abs(as_mp(one)), 1))
 
 
 def _is_infinity(node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Answers in words: no solution, yes and no, names, choices, times of day, dates, Chinese numbers."""
+"""Answers in words: no solution, yes and no, names, options, times, dates, spelled numbers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ import re
 from fractions import Fraction
 
 _NONE = (
-    r"(?:(?:there\s+(?:is|are|exists?)\s+)?no\s+(?:such\s+)?(?:real\s+|valid\s+|integer\s+|positive\s+|possible\s+)*"
+    r"(?:there\s+(?:is|are|exists?)\s+)?no\s+(?:such\s+)?"
+    r"(?:(?:real|valid|integer|positive|possible)\s+){0,3}"
     r"(?:solutions?|values?|roots?|numbers?|integers?|answers?|functions?|pairs?|triples?|x|n|exists?)"
-    r"(?:\s+(?:exists?|satisf\w+.*))?|none(?:\s+exists?)?|nothing|the\s+empty\s+set|empty(?:\s+set)?|null\s+set|"
-    r"\\emptyset|\\\{\s*\\\}|\{\s*\}|(?:原?方程)?(?:组)?无(?:实数)?解|空集|没有解|no)"
+    r"(?:\s+(?:exists?|satisf\w+.*))?|none(?:\s+exists?)?|nothing|the\s+empty\s+set|"
+    r"empty(?:\s+set)?|null\s+set|\\emptyset|\\\{\s*\\\}|\{\s*\}|"
+    r"(?:原?方程)?(?:组)?无(?:实数)?解|空集|没有解"
 )
-_MISSING = r"(?:(?:it\s+|the\s+(?:limit|value|expression|answer)\s+)?(?:does\s+not|doesn't|do\s+not)\s+exist|dne|不存在|no\s+limit|nonexistent)"
-_UNDEFINED = r"(?:(?:(?:it|the\s+(?:value|expression|answer|slope|function))\s+is\s+|is\s+)?(?:undefined|not\s+defined)|未定义|无意义)"
-_ENDLESS = r"(?:infinitely\s+many|an\s+infinite\s+number\s+of|infinite)(?:\s+(?:solutions?|values?|roots?))?|无数[个]?解?|无穷多[个]?解?"
+_MISSING = (
+    r"(?:it\s+|the\s+(?:limit|value|expression|answer)\s+)?"
+    r"(?:does\s+not|doesn't|do\s+not)\s+exist|dne|不存在|no\s+limit|nonexistent"
+)
+_UNDEFINED = (
+    r"(?:(?:it|the\s+(?:value|expression|answer|slope|function))\s+is\s+|is\s+)?"
+    r"(?:undefined|not\s+defined)|未定义|无意义"
+)
+_ENDLESS = (
+    r"(?:infinitely\s+many|an\s+infinite\s+number\s+of|infinite)"
+    r"(?:\s+(?:solutions?|values?|roots?))?|无数个?解?|无穷多个?解?"
+)
 _KINDS = {"endless": _ENDLESS, "none": _NONE, "missing": _MISSING, "undefined": _UNDEFINED}
 _MATCHING_KINDS = {("none", "missing"), ("missing", "none"), ("missing", "undefined")} | {
     ("undefined", "missing")
@@ -22,14 +33,16 @@ _MATCHING_KINDS = {("none", "missing"), ("missing", "none"), ("missing", "undefi
 _SYNONYMS = {
     "是": "yes", "否": "no", "不是": "no", "对": "true", "错": "false", "正确": "true",
     "错误": "false", "correct": "true", "incorrect": "false", "是的": "yes", "能": "yes",
-    "不能": "no", "会": "yes", "不会": "no", "t": "true", "f": "false", "y": "yes",
+    "不能": "no", "会": "yes", "不会": "no",
 }  # fmt: skip
 _FILLER_WORDS = """
 a an the it is its of on at in to be answer option choice that this
 """
 _FILLERS = frozenset(_FILLER_WORDS.split())
-_MONTH_NAMES = """january jan; february feb; march mar; april apr; may; june jun; july jul; august aug;
-september sep sept; october oct; november nov; december dec""".replace("\n", " ")
+_MONTH_NAMES = (
+    "january jan; february feb; march mar; april apr; may; june jun; july jul; august aug; "
+    "september sep sept; october oct; november nov; december dec"
+)
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -71,7 +84,7 @@ def nothing_kind(text: str) -> str | None:
     """Whether the text says that there is no answer: "none", "missing", "undefined" or None."""
     text = text.strip().strip(".").lower()
     for kind, pattern in _KINDS.items():
-        if re.fullmatch(pattern, text) and text != "no":
+        if re.fullmatch(pattern, text):
             return kind
     return None
 
@@ -99,7 +112,7 @@ def words_of(text: str) -> tuple[str, ...]:
     """The telling words of a text: lower case, without articles and punctuation."""
     text = re.sub(r"(?<=[a-z])'s\b", "", text.lower().replace("\\", " "))
     words = re.findall(r"[a-z]+|\d+(?:\.\d+)?|[\u4e00-\u9fff]+", text)
-    kept: list[str] = [_SYNONYMS.get(word, word) for word in words]
+    kept = [str(_SYNONYMS.get(word, word)) for word in words]
     return tuple(word for word in kept if word not in _FILLERS) or tuple(kept)
 
 

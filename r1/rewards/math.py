@@ -245,6 +245,8 @@ class MathVerifier:
             return self._check_once(gold, answer, question, order_free)
         except WorkerFailure as failure:
             return Verdict(None, f"verifier failed: {failure}")
+        except Exception as error:  # a mistake of the checker is its failure, not a verdict
+            return Verdict(None, f"verifier failed: {type(error).__name__}: {error}")
 
     def is_readable(self, gold: str) -> bool:
         """Whether answers can be verified against `gold`: a value, a formula or a few words."""

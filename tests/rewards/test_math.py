@@ -18,6 +18,8 @@ from r1.rewards.math import (
     parse_number,
 )
 
+UNREADABLE = "the answer cannot be read as a value"
+
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[MathVerifier]:
@@ -150,30 +152,30 @@ def test_parse_number(text: str, expected: Fraction | None) -> None:
         ("12", "12.0", True, "equal numbers"),
         ("1234", "$1,234$", True, "equal numbers"),
         (r"\frac{1}{2}", "0.5", True, "equal numbers"),
-        ("0.333", "1/3", False, "different numbers"),
+        ("0.333", "1/3", True, "equal values"),
         ("12", "-12", False, "different numbers"),
-        ("5", "five", False, "the answer holds no number"),
+        ("5", "five", True, "equal values"),
         ("11/2", "1 1/2", False, "different numbers"),
         ("1.5", "1 1/2", True, "equal numbers"),
-        ("23", "2 3", False, "different numbers"),
-        ("2 3", "23", False, "different numbers"),
-        ("2 34", "23 4", False, "different numbers"),
-        ("23", r"2\,3", False, "different numbers"),
-        ("23", r"$2\ 3$", False, "different numbers"),
-        ("1234", "1 23 4", False, "different numbers"),
+        ("23", "2 3", False, UNREADABLE),
+        ("2 3", "23", False, "different text"),
+        ("2 34", "23 4", False, "different text"),
+        ("23", r"2\,3", False, UNREADABLE),
+        ("23", r"$2\ 3$", False, UNREADABLE),
+        ("1234", "1 23 4", False, UNREADABLE),
         ("2 3", r"2\; 3", True, "same text"),
-        ("1000", "1 000", True, "same text"),
-        ("1000.0", "-1 000", False, "different numbers"),
+        ("1000", "1 000", True, "equal numbers"),
+        ("1000.0", "-1 000", False, "different values"),
         ("12345678.0", "12 345 678", True, "equal numbers"),
         ("12 345.5", "12345.50", True, "equal numbers"),
-        ("0 123", "123", False, "different numbers"),
-        (r"10\,080", "10080", True, "same text"),
+        ("0 123", "123", False, "different text"),
+        (r"10\,080", "10080", True, "equal numbers"),
         (r"10,\!080", "10080", True, "equal numbers"),
         ("x = 10\\,000", "x=10000", True, "same text"),
         ("1/10\\,000", "0.0001", True, "equal numbers"),
-        ("(C)", "c", True, "same text"),
-        (r"\text{Evelyn}", "evelyn", True, "same text"),
-        ("east", "seat", False, "different text"),
+        ("(C)", "c", True, "same option"),
+        (r"\text{Evelyn}", "evelyn", True, "same words"),
+        ("east", "seat", False, "different words"),
         ("12", None, False, "no answer"),
         ("12", "  ", False, "no answer"),
         ("x+1", "x+" * 2000, False, "the answer is longer than 1000 characters"),
@@ -231,7 +233,7 @@ def test_readable_golds(verifier: MathVerifier) -> None:
 
 
 def test_a_hanging_expression_is_killed_and_the_next_one_is_answered() -> None:
-    with MathVerifier(num_workers=1, timeout_seconds=1.5) as verifier:
+    with MathVerifier(num_workers=1, timeout_seconds=1.5, num_attempts=1) as verifier:
         verdict = verifier.verify("5", "9^{9^{9^{9}}}")
         assert verdict.is_correct is None
         assert verdict.reason == "verifier failed: timeout after 1.5 s of CPU time"

@@ -6,10 +6,35 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from r1.rewards.verifier_pool import WorkerFailure, WorkerPool
+
+# Fails at every hundredth request over all its lives: crashes, spins, sleeps and is killed in turn.
+FLAKY_SCRIPT = """
+import json, os, pathlib, signal, sys, time
+from r1.rewards.verifier_pool import cpu_time_limit
+counter = pathlib.Path(sys.argv[1])
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    count = int(counter.read_text()) + 1
+    counter.write_text(str(count))
+    if count % 100 == 50:
+        fault = count // 100 % 4
+        if fault == 0:
+            os._exit(7)
+        if fault == 1:
+            with cpu_time_limit(0.1):
+                while True:
+                    pass
+        if fault == 2:
+            time.sleep(100)
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(json.dumps({"is_correct": request["gold"] == request["answer"]}), flush=True)
+"""
 
 SCRIPT = """
 import json, os, sys, time
@@ -114,8 +139,38 @@ def test_close_kills_and_refuses(pool: WorkerPool) -> None:
     pool.close()
 
 
+def test_random_failures_in_one_percent_of_calls_change_no_verdict(tmp_path: Path) -> None:
+    counter = tmp_path / "count"
+    counter.write_text("0")
+    command = [sys.executable, "-c", FLAKY_SCRIPT, str(counter)]
+    pool = WorkerPool(command, num_workers=1, timeout_seconds=0.05)
+    verdicts = [
+        pool.ask({"op": "verify", "gold": str(i % 3), "answer": str(i % 2)})["is_correct"]
+        for i in range(800)
+    ]
+    pool.close()
+    assert verdicts == [i % 3 == i % 2 for i in range(800)]
+    assert int(counter.read_text()) == 808
+
+
+def test_a_request_that_always_fails_is_a_failure_after_all_attempts(tmp_path: Path) -> None:
+    counter = tmp_path / "count"
+    counter.write_text("49")
+    script = FLAKY_SCRIPT.replace("% 100 == 50", ">= 50").replace("// 100 % 4", "* 0")
+    pool = WorkerPool(
+        [sys.executable, "-c", script, str(counter)],
+        num_workers=1, timeout_seconds=1, num_attempts=3,
+    )  # fmt: skip
+    with pytest.raises(WorkerFailure, match="exit status 7"):
+        pool.ask({"op": "verify", "gold": "1", "answer": "1"})
+    pool.close()
+    assert counter.read_text() == "52"
+
+
 def test_settings_out_of_range() -> None:
     with pytest.raises(ValueError, match="num_workers"):
         WorkerPool(["x"], num_workers=0, timeout_seconds=1)
     with pytest.raises(ValueError, match="timeout_seconds"):
         WorkerPool(["x"], num_workers=1, timeout_seconds=0)
+    with pytest.raises(ValueError, match="num_attempts"):
+        WorkerPool(["x"], num_workers=1, timeout_seconds=1, num_attempts=0)
