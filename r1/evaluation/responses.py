@@ -80,8 +80,9 @@ def match_responses(
     """Read a file of responses and find the question of each row.
 
     Matched by id, else by the question's text, white space aside, with the task's
-    `instruction` behind it, or within a longer prompt; a row that is found in neither set
-    but brings a gold answer is a question of its own. Rows of one question add up.
+    `instruction` behind it. What is not in `problems` is a question of its own where the
+    row of the file brings a gold answer, else it is looked for in the larger set, and
+    within longer prompts. Rows of one question add up.
     Raises TaskError for rows without a reply, and when nothing matches.
     """
     rows = read_rows(path)
@@ -173,11 +174,8 @@ class _Finder:
             raise TaskError(f"{row.location}: names no question; expected one of {fields}")
         key = "" if text is None else self._key(str(text))
         problem = self._by_id.get(str(name)) or self._by_text.get(key)
-        if problem is None and key in self._larger:
-            problem = self._larger[key]
-            self.num_elsewhere += problem.id not in self.used
         if problem is None and key:
-            problem = self._own(key, str(text), values) or self._within(key)
+            problem = self._own(key, str(text), values) or self._elsewhere(key)
         if problem is None:
             self.unmatched.append(_shortened(str(text if text is not None else name)))
             return None
@@ -192,6 +190,14 @@ class _Finder:
         """The longest question that stands inside a rendered prompt."""
         found = [text for text in self._by_text if len(text) >= _MIN_LENGTH and text in key]
         return self._by_text[max(found, key=len)] if found else None
+
+    def _elsewhere(self, key: str) -> Problem | None:
+        """A question of the larger set, or one of the row's inside a rendered prompt."""
+        problem = self._larger.get(key)
+        if problem is None:
+            return self._within(key)
+        self.num_elsewhere += problem.id not in self.used
+        return problem
 
     def _own(self, key: str, text: str, values: Mapping[str, Any]) -> Problem | None:
         gold = _first(values, GOLD_FIELDS)
