@@ -177,10 +177,9 @@ class Box:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or not path.parts:
                 raise ValueError(f"{name!r} is not a path inside the box")
-        self._folder: str | None = None
-        if isolation == "dropped-user":
-            self._folder = tempfile.mkdtemp(prefix="r1-box-")
         self._launch: Launch = plan_launch(isolation, limits.folder_bytes, readable)
+        is_bare = isolation == "dropped-user"
+        self._folder = tempfile.mkdtemp(prefix="r1-box-") if is_bare else None
         self._process = subprocess.Popen(
             self._launch.command,
             stdin=subprocess.PIPE,

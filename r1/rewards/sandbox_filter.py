@@ -8,7 +8,7 @@ families that no network namespace covers (AF_VSOCK); reading other processes of
 from __future__ import annotations
 
 import errno
-import platform
+import os
 import struct
 
 # linux/seccomp.h, linux/bpf_common.h
@@ -56,7 +56,7 @@ _MACHINES: dict[str, tuple[tuple[int, int, int, int], tuple[int, ...]]] = {
 
 def is_supported() -> bool:
     """Whether the numbers of this machine's system calls are known here."""
-    return platform.machine() in _MACHINES
+    return os.uname().machine in _MACHINES
 
 
 def build_filter(socket_families: tuple[int, ...]) -> bytes:
@@ -65,8 +65,8 @@ def build_filter(socket_families: tuple[int, ...]) -> bytes:
     Raises OSError on a machine whose system calls are not in the table.
     """
     if not is_supported():
-        raise OSError(f"no table of system calls for {platform.machine()}")
-    (architecture, clone, clone3, socket), refused = _MACHINES[platform.machine()]
+        raise OSError(f"no table of system calls for {os.uname().machine}")
+    (architecture, clone, clone3, socket), refused = _MACHINES[os.uname().machine]
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_EQUAL, 1, 0, architecture),

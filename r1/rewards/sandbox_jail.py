@@ -10,8 +10,10 @@ import ctypes
 import os
 import resource
 import struct
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 BOX = "/box"
 """Where the writable, bounded part of the view lies: the folder and the temporary files."""
@@ -71,7 +73,7 @@ def build_view(
     _make_box(root, folder_bytes, user_id)
     os.makedirs(f"{root}/proc")
     _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV, "hidepid=2")
-    Path(f"{root}/etc/passwd").write_text(f"box:x:{user_id}:{user_id}::{BOX}/work:/bin/sh\n")
+    _write(f"{root}/etc/passwd", f"box:x:{user_id}:{user_id}::{BOX}/work:/bin/sh\n".encode())
     _mount(None, root, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV, None)
     os.chdir(root)
     _check(_libc.pivot_root(b".", b"."), "pivot_root")
@@ -90,7 +92,7 @@ def _bind_read_only(source: int, target: str) -> None:
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        Path(target).touch()
+        _write(target, b"")
     _mount(f"/proc/self/fd/{source}", target, None, _BIND | _RECURSIVE, None)
     attributes = struct.pack("QQQQ", _RDONLY | _NOSUID | _NODEV, 0, 0, 0)
     result = _libc.syscall(
@@ -103,7 +105,7 @@ def _bind_read_only(source: int, target: str) -> None:
 def _make_devices(root: str, devices: Mapping[str, int]) -> None:
     os.makedirs(f"{root}/dev")
     for name, source in devices.items():
-        Path(f"{root}/dev/{name}").touch()
+        _write(f"{root}/dev/{name}", b"")
         _mount(f"/proc/self/fd/{source}", f"{root}/dev/{name}", None, _BIND, None)
     links = {"fd": "/proc/self/fd", "shm": f"{BOX}/tmp"}
     links |= {name: f"/proc/self/fd/{i}" for i, name in enumerate(("stdin", "stdout", "stderr"))}
@@ -170,15 +172,19 @@ def _check(result: int, what: str) -> None:
 
 def write_files(folder: str, files: Mapping[str, bytes], user_id: int) -> None:
     """Put files, all executable and owned by the user, into a folder."""
-    made = {folder}
     for name, content in files.items():
-        path = Path(folder, name)
-        for parent in reversed(path.parents):
-            if str(parent) not in made and len(str(parent)) > len(folder):
-                with contextlib.suppress(FileExistsError):
-                    parent.mkdir(mode=0o700)
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            parent = f"{folder}/{'/'.join(parts[:depth])}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(parent, 0o700)
                 os.chown(parent, user_id, user_id)
-                made.add(str(parent))
-        path.write_bytes(content)
-        path.chmod(0o700)
+        path = f"{folder}/{name}"
+        _write(path, content)
+        os.chmod(path, 0o700)
         os.chown(path, user_id, user_id)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)

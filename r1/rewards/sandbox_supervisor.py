@@ -3,7 +3,7 @@
 It is the first process of its process namespace, where there is one: root there, or hidden
 from the programs by the kernel otherwise. Programs never hold its pipes. It speaks JSON
 lines: first how to set up, then one program after the other; bytes travel as Latin-1 text.
-Only Python's own library is imported, and little of it, since every sandbox starts one.
+Every sandbox starts one, so that what it imports counts: no dataclasses, no typing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from r1.rewards import sandbox_filter, sandbox_jail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 # Where every user may write, so that a user without a view of its own may as well.
 _SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock")
@@ -32,16 +32,17 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(slots=True)
 class _Box:
-    """How this sandbox was set up."""
+    """How this sandbox was set up: `root` holds the folder and the temporary files."""
 
-    level: str
-    user_id: int
-    is_other_user: bool
-    folder: str
-    temporary: str
-    filter: bytes
+    def __init__(self, level: str, user_id: int, root: str, code: bytes) -> None:
+        self.level = level
+        self.user_id = user_id
+        self.is_other_user = os.getuid() != user_id
+        self.root = root
+        self.folder = f"{root}/work"
+        self.temporary = f"{root}/tmp"
+        self.filter = code
 
     @property
     def has_own_processes(self) -> bool:
@@ -49,16 +50,15 @@ class _Box:
         return self.level != "dropped-user"
 
 
-@dataclass(slots=True)
 class _Program:
-    """One running program."""
+    """One running program; `process` is its descriptor, readable once it has ended."""
 
-    pid: int
-    process: int
-    """Its descriptor, readable once it has ended."""
-    outputs: dict[int, bytearray]
-    started: float = field(default_factory=time.monotonic)
-    verdict: str = ""
+    def __init__(self, pid: int, outputs: dict[int, bytearray]) -> None:
+        self.pid = pid
+        self.process = os.pidfd_open(pid)
+        self.outputs = outputs
+        self.started = time.monotonic()
+        self.verdict = ""
 
 
 def main() -> None:
@@ -104,14 +104,7 @@ def _set_up(request: Mapping[str, Any]) -> _Box:
         # An empty network namespace holds these; here only the machine's own unix sockets.
         root = sandbox_jail.BOX
         families += [sandbox_filter.AF_INET, sandbox_filter.AF_INET6, sandbox_filter.AF_NETLINK]
-    box = _Box(
-        level=level,
-        user_id=user_id,
-        is_other_user=os.getuid() != user_id,
-        folder=f"{root}/work",
-        temporary=f"{root}/tmp",
-        filter=sandbox_filter.build_filter(tuple(families)),
-    )
+    box = _Box(level, user_id, root, sandbox_filter.build_filter(tuple(families)))
     files = {name: text.encode("latin-1") for name, text in request["files"].items()}
     sandbox_jail.write_files(box.folder, files, user_id)
     return box
@@ -167,7 +160,7 @@ def _start(box: _Box, request: Mapping[str, Any]) -> _Program:
         raise OSError(failure)
     for read_end, _ in pipes:
         os.set_blocking(read_end, False)
-    return _Program(pid, os.pidfd_open(pid), {read_end: bytearray() for read_end, _ in pipes})
+    return _Program(pid, {read_end: bytearray() for read_end, _ in pipes})
 
 
 def _input_file(content: bytes) -> int:
@@ -206,9 +199,8 @@ def _become(
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         folders = {"HOME": box.folder, "TMPDIR": box.temporary}
-        command = request["command"]
         # The child's end of the report closes on exec, as every descriptor of Python's does.
-        os.execvpe(command[0], command, {**request["environment"], **folders})
+        _execute(request["command"], {**request["environment"], **folders})
     except FileNotFoundError:
         os.write(2, f"{request['command'][0]}: command not found\n".encode())
         os._exit(127)
@@ -219,6 +211,15 @@ def _become(
     except BaseException as error:
         os.write(report, (str(error) or type(error).__name__).encode())
     os._exit(125)
+
+
+def _execute(command: list[str], environment: dict[str, str]) -> None:
+    # Not os.execvpe: that imports a module, which this user may be unable to read.
+    folders = [""] if "/" in command[0] else environment["PATH"].split(":")
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.execve(os.path.join(folder, command[0]), command, environment)
+    raise FileNotFoundError(command[0])
 
 
 # ---------------------------------------------------------------- watching it
@@ -276,9 +277,9 @@ def _broken_limit(box: _Box, limits: Mapping[str, Any]) -> str:
     for pid in _processes(box):
         with contextlib.suppress(OSError):  # it ended meanwhile
             num_processes += 1
-            num_pages += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+            num_pages += int(_content(f"/proc/{pid}/statm").split()[1])
             # After the name, which may hold anything, stand the times: fields 14 to 17.
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
             ticks += sum(map(int, fields[11:15]))
     if num_pages * _PAGE_BYTES > limits["memory_bytes"]:
         return "out_of_memory"
@@ -289,6 +290,11 @@ def _broken_limit(box: _Box, limits: Mapping[str, Any]) -> str:
     if not box.has_own_processes and _folder_bytes(box) > limits["folder_bytes"]:
         return "disk_full"
     return ""
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _processes(box: _Box) -> Iterator[int]:
@@ -306,7 +312,7 @@ def _processes(box: _Box) -> Iterator[int]:
 
 def _folder_bytes(box: _Box) -> int:
     """What the sandbox's user holds on disk: its folder, and what it left where all may write."""
-    folders = [os.path.dirname(box.folder), *(entry.path for entry in _strays(box))]
+    folders = [box.root, *(entry.path for entry in _strays(box))]
     total = 0
     for top in folders:
         for folder, _, names in os.walk(top):
@@ -327,6 +333,8 @@ def _strays(box: _Box) -> Iterator[os.DirEntry[str]]:
 
 
 def _remove_strays(box: _Box) -> None:
+    import shutil
+
     for entry in list(_strays(box)):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)

@@ -144,6 +144,13 @@ CASES: list[tuple[str, str, CodeTests, Outcome]] = [
     ("names of the prelude", "print(reduce(add, map(int, stdin.readline().split())))", ADD,
      "passed"),
     ("leaves by exit()", "print(sum(map(int, input().split())))\nexit()", ADD, "passed"),
+    ("output in atexit", "import atexit, os\ns = input()\n"
+     "atexit.register(lambda: os.write(1, str(sum(map(int, s.split()))).encode()))", ADD, "passed"),
+    ("a file left open", "f = open(1, 'w')\nf.write(str(sum(map(int, input().split()))))", ADD,
+     "passed"),
+    ("a wrapped stdout", "import io, sys\nsys.stdout = io.TextIOWrapper(io.BufferedWriter("
+     "io.FileIO(1, 'w', closefd=False)))\nprint(sum(map(int, input().split())))", ADD, "passed"),
+    ("exits with a message", "import sys\nprint(7)\nsys.exit('no')", ADD, "crashed"),
     ("wrong at the last", "a, b = map(int, input().split())\nprint(a + b if a < 5 else 0)", ADD,
      "wrong"),
     ("silent exit", "import os\nos._exit(0)", ADD, "wrong"),
