@@ -64,6 +64,11 @@ class Exercise:
         paths = [f".docs/{name}" for name in names]
         return "".join(self.text(path) for path in paths if path in self.files)
 
+    @property
+    def example_needs_libraries(self) -> bool:
+        """Whether the exercise's own solution uses what a model's must not: Rust's crates."""
+        return ".meta/Cargo-example.toml" in self.files
+
     def text(self, path: str) -> str:
         return self.files[path].decode("utf-8")
 

@@ -46,6 +46,8 @@ _HOW_TO_GET = (
 _OPTIONS = ("languages", "edit_format", "node_modules", "java_jars")
 _NUM_KEPT_RUNS = 256
 _NUM_SANDBOX_ATTEMPTS = 2
+# One exercise's stub may pass: some are to be tidied, not solved.
+_NUM_SELF_TESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class AiderPolyglotTask:
         self._exercises = {e.id: e for e in exercises if not self._missing[e.id]}
         self._runs: OrderedDict[str, TestRun] = OrderedDict()
         self._cut: set[str] = set()
+        self._faults: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._self_test_lock = threading.Lock()
 
     @property
     def label(self) -> str:
@@ -105,7 +109,31 @@ class AiderPolyglotTask:
         return Problem(exercise.id, question, None, task=self.name, metadata=metadata)
 
     def gold_error(self, problem: Problem) -> str:
-        return "" if problem.id in self._exercises else f"no exercise {problem.id} here"
+        """Why the tests of the exercise's language do not work here, found by running some."""
+        exercise = self._exercises.get(problem.id)
+        if exercise is None:
+            return f"no exercise {problem.id} here"
+        with self._self_test_lock:
+            if exercise.language not in self._faults:
+                self._faults[exercise.language] = self._self_test(exercise.language)
+            return self._faults[exercise.language]
+
+    def _self_test(self, language: str) -> str:
+        """Of one exercise the own solution must pass and the stub fail."""
+        exercises = [e for e in self._exercises.values() if e.language == language]
+        testable = [e for e in exercises if not e.example_needs_libraries]
+        output = "it passes nothing, or everything"
+        try:
+            for exercise in (testable or exercises)[:_NUM_SELF_TESTS]:
+                solved = self._runner.run(exercise, exercise.box_files(exercise.example()))
+                if solved.has_passed:
+                    if not self._runner.run(exercise, exercise.box_files({})).has_passed:
+                        return ""
+                else:
+                    output = (solved.output.strip().splitlines() or ["no output"])[-1]
+        except SandboxFailure as failure:
+            output = str(failure)
+        return f"{language} does not work here ({output}): leave it out of task.options.languages"
 
     def next_message(self, problem: Problem, completion: Completion) -> str | None:
         """Why the edits do not fit, or what the tests of the first try printed."""
@@ -148,6 +176,10 @@ class AiderPolyglotTask:
         is_first = float(grade.reward == 1.0 and state.num_tries == 0)
         parts = {"pass_1": is_first, "well_formed": float(state.is_well_formed)}
         return replace(grade, parts={**grade.parts, **parts})
+
+    def exercise(self, problem: Problem) -> Exercise:
+        """The files behind a problem."""
+        return self._exercises[problem.id]
 
     def example_reply(self, problem: Problem) -> str:
         """The exercise's own solution as a reply in the edit format."""
