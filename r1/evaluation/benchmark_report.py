@@ -19,6 +19,7 @@ from typing import Any
 
 from r1.evaluation.benchmark_pages import INDEX_PAGE, write_question_pages
 from r1.evaluation.benchmark_report_lines import (
+    NOT_ASKED,
     TableLine,
     distilled_models,
     table_lines,
@@ -62,15 +63,31 @@ class Table:
 
     @property
     def absent(self) -> list[TableLine]:
-        return [line for line in self.lines if line.not_run]
+        """Lines that could not be measured, or not yet."""
+        return [line for line in self.lines if line.not_run not in ("", NOT_ASKED)]
 
     @property
     def with_distilled(self) -> list[TableLine]:
         return [line for line in self.measured if line.distilled]
 
     @property
-    def vote_rule(self) -> str:
-        return VOTE_RULE if any(line.vote_rule for line in self.lines) else ""
+    def rows_measured(self) -> list[TableLine]:
+        """The first line of each measured row: tokens, time and majority are the row's."""
+        return list({line.row: line for line in reversed(self.measured)}.values())[::-1]
+
+    @property
+    def with_several_samples(self) -> list[TableLine]:
+        rows = self.rows_measured
+        return [line for line in rows if line.pass_at_k or line.majority is not None]
+
+    @property
+    def powers(self) -> list[str]:
+        """Every k that some row has a pass@k of."""
+        return sorted({k for line in self.measured for k in line.pass_at_k}, key=int)
+
+    @property
+    def not_asked(self) -> list[str]:
+        return [line.name for line in self.lines if line.not_run == NOT_ASKED]
 
 
 def write_outputs(folder: Path, not_run: Mapping[str, str] | None = None) -> list[Path]:
@@ -137,19 +154,23 @@ def table_json(table: Table) -> dict[str, Any]:
 def table_markdown(table: Table) -> str:
     """The table with our column first, what it was measured on, and what was not measured."""
     models = published_models()
-    scores = markdown_table(
-        ["", "Benchmark (Metric)", table.model, "± by question", "± rerun", "n / asked", *models],
-        [_score_cells(line, models) for line in table.measured],
-        num_left=2,
-    )
+    header = ["", "Benchmark (Metric)", table.model, "± by question", "± rerun", "n / asked"]
+    cells = [_score_cells(line, models) for line in table.measured]
+    parts = [markdown_table([*header, *models], cells, num_left=2), *_notes(table)]
+    if table.with_several_samples:
+        header = ["Benchmark", *(f"pass@{k}" for k in table.powers), "majority", "ties to first"]
+        cells = [_several_cells(line, table.powers) for line in table.with_several_samples]
+        parts.append(markdown_table(header, cells))
     header = ["Benchmark", "judge", "licence", "ungraded", "tokens, mean", "tokens", "time"]
-    parts = [scores, *_notes(table), markdown_table(header, map(_cost_cells, _rows_of(table)), 3)]
+    parts.append(markdown_table(header, map(_cost_cells, table.rows_measured), num_left=3))
     if table.with_distilled:
         header = ["Model", *(f"{line.title} ({line.metric})" for line in table.with_distilled)]
         parts.append(markdown_table(header, _distilled_cells(table)))
     if table.absent:
         reasons = [(line.name, line.not_run) for line in table.absent]
         parts.append(markdown_table(["Not run", "because"], reasons, num_left=2))
+    if table.not_asked:
+        parts.append(f"Not asked for: {', '.join(table.not_asked)}.")
     return "\n\n".join([*parts, ERRORS]) + "\n"
 
 
@@ -160,15 +181,11 @@ def table_html(table: Table, notes: Sequence[str] = ()) -> str:
         table=table,
         models=published_models(),
         distilled_models=distilled_models(),
-        measured_rows=_rows_of(table),
+        vote_rule=VOTE_RULE,
+        several_cells=_several_cells,
         errors=ERRORS,
         notes=notes,
     )
-
-
-def _rows_of(table: Table) -> list[TableLine]:
-    """The first line of each measured row: tokens and time are the row's."""
-    return list({line.row: line for line in reversed(table.measured)}.values())[::-1]
 
 
 def _score_cells(line: TableLine, models: Sequence[str]) -> list[str]:
@@ -181,6 +198,15 @@ def _score_cells(line: TableLine, models: Sequence[str]) -> list[str]:
         f"{format_count(line.num_present)} / {format_count(line.num_asked)}",
         *(line.shown(line.published.get(model)) for model in models),
     ]
+
+
+def _several_cells(line: TableLine, powers: Sequence[str]) -> list[str]:
+    passed = [_percent(line.pass_at_k.get(k)) for k in powers]
+    return [line.title, *passed, _percent(line.majority), _percent(line.majority_ties_to_first)]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
 
 
 def _cost_cells(line: TableLine) -> list[str]:
@@ -205,9 +231,9 @@ def _distilled_cells(table: Table) -> list[list[str]]:
 
 
 def _notes(table: Table) -> list[str]:
-    notes = [f"- {line.title}: {mark}" for line in _rows_of(table) for mark in line.marks]
-    if table.vote_rule:
-        notes.append(f"- Cons@k: {table.vote_rule}")
+    notes = [f"- {line.title}: {mark}" for line in table.rows_measured for mark in line.marks]
+    if any(line.majority is not None for line in table.measured):
+        notes.append(f"- Majority, cons@k: {VOTE_RULE}")
     return ["\n".join(markdown_text(note) for note in notes)] if notes else []
 
 

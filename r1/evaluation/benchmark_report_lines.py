@@ -28,6 +28,7 @@ class TableLine:
     `unit` (percent, or rating), and so are the published scores by model: `published` are
     the README's main table, `distilled` its table of distilled models. Samples are counted
     in `num_*`; tokens are those of whole replies, `seconds` the time to generate and grade.
+    `pass_at_k` (by k) and `majority` (the vote of all samples) are of the whole row, in percent.
     `notes` is what a reader must know, `stand_in` what was measured in place of a set that
     cannot be had. `pages` is the path of the row's questions to read.
     """
@@ -51,11 +52,13 @@ class TableLine:
     mean_tokens: float | None
     num_tokens: int | None
     seconds: float | None
+    pass_at_k: Mapping[str, float]
+    majority: float | None
+    majority_ties_to_first: float | None
     judge: str
     grader_version: str
     stand_in: str
     licence: str
-    vote_rule: str
     notes: Sequence[str]
     pages: str
     not_run: str
@@ -148,11 +151,11 @@ def _measured(row: Row, pages: str) -> list[TableLine]:
             mean_tokens=evaluation["mean_response_tokens"],
             num_tokens=row["num_tokens"],
             seconds=evaluation["seconds"],
+            **_several_samples(evaluation),
             judge=_judge_of(row),
             grader_version=row["grader_version"],
             stand_in=row["stand_in"],
             licence=row["licence"],
-            vote_rule=row["vote_rule"] if line["metric"].startswith("Cons@") else "",
             notes=tuple(row["notes"]),
             pages=pages,
             not_run="",
@@ -183,17 +186,33 @@ def _absent(benchmark: Benchmark, reason: str) -> list[TableLine]:
             mean_tokens=None,
             num_tokens=None,
             seconds=None,
+            pass_at_k={},
+            majority=None,
+            majority_ties_to_first=None,
             judge="",
             grader_version="",
             stand_in=benchmark.stand_in,
             licence=benchmark.licence,
-            vote_rule="",
             notes=(),
             pages="",
             not_run=reason,
         )
         for line in benchmark.lines
     ]
+
+
+def _several_samples(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    k = evaluation["num_samples"]
+    powers = {str(2**i): evaluation.get(f"pass_at_{2**i}") for i in range(1, k.bit_length())}
+    return {
+        "pass_at_k": {k: 100 * value for k, value in powers.items() if value is not None},
+        "majority": _percent(evaluation.get(f"cons_at_{k}")),
+        "majority_ties_to_first": _percent(evaluation.get(f"cons_at_{k}_ties_to_first")),
+    }
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
 
 
 def _main_scores(line: Line) -> dict[str, float | None]:

@@ -52,7 +52,8 @@ def test_table_json_has_every_line_of_the_readme(tmp_path: Path) -> None:
     assert (judged["num_tokens"], judged["mean_tokens"], judged["judge"]) == (50, 10.0, "judge/9")
     assert judged["published"]["DeepSeek R1"] == 30.1 and judged["distilled"] == {}
     cons = lines["aime2024", "Cons@2"]
-    assert cons["value"] == 50.0 and "ties by expectation" in cons["vote_rule"]
+    assert (cons["value"], cons["majority"], cons["pass_at_k"]) == (50.0, 50.0, {"2": 50.0})
+    assert "ties by expectation" in values["vote_rule"]
     assert cons["published"] == {} and cons["distilled"]["QwQ-32B-Preview"] == 60.0
     assert lines["aime2024", "Pass@1"]["distilled"]["Claude-3.5-Sonnet-1022"] == 16.0
     assert lines["reasoning_gym/basic_arithmetic", "Pass@1"]["is_published"] is False
@@ -78,6 +79,7 @@ def test_rows_that_were_not_run_say_why(tmp_path: Path) -> None:
     assert not any(row == "gsm8k" for row, _ in lines)  # a further set that nobody asked for
     text = (folder / "table.md").read_text()
     assert "| GPQA-Diamond (Pass@1) | its file must be supplied |" in text
+    assert ", AlpacaEval2.0 (LC-winrate), " in text.partition("Not asked for: ")[2]
     assert "its file must be supplied" in PageChecker((folder / "table.html").read_text()).text
 
 
@@ -94,6 +96,7 @@ def test_the_markdown_table(tmp_path: Path) -> None:
     assert "- SimpleQA: missing, and not scored: 1 of 6 samples" in lines
     assert "- SimpleQA: ungraded, and not scored: 1 samples" in lines
     assert any(line.startswith("| SimpleQA | judge/9 | MIT | 1 | 10 | 50 |") for line in lines)
+    assert "| AIME 2024 | 50.0 | 50.0 | 50.0 |" in lines  # pass@2, both votes
     widths = {line.count("|") for line in lines[:6]}
     assert widths == {13}
 
