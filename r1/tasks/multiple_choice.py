@@ -19,6 +19,7 @@ from r1.tasks.row_files import Row
 from r1.tasks.task import Split, TaskConfig, TaskError
 from r1.text.reasoning import Reasoning
 
+_VERSION = "1"
 _MAX_EXAMPLES = 3
 
 
@@ -31,7 +32,7 @@ class MultipleChoiceTask:
     reply_form: ReplyForm = "line"
     format_style: FormatStyle | None = None
     instruction: str = ""
-    grader_version: str = "choice-1"
+    grader_version: str = f"choice-{_VERSION}"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return () if split == "train" else self.test
@@ -64,14 +65,22 @@ def build_multiple_choice(config: TaskConfig) -> MultipleChoiceTask:
     Raises TaskError for records that are not of its form, with the count and the first places.
     """
     form = FORMATS[config.name]
-    refuse_unknown_options(config, (*HUB_OPTIONS, *form.options))
+    refuse_unknown_options(config, (*HUB_OPTIONS, *form.options, *form.free_options))
     for option, values in form.options.items():
-        if values and config.options.get(option, values[0]) not in values:
-            choices = ", ".join(values)
+        if config.options.get(option, values[0]) not in values:
+            choices = ", ".join(map(str, values))
             raise TaskError(f"option {option} is {config.options[option]!r}; choose from {choices}")
     problems = _problems(config, form, read_benchmark(config, form.files))
     test = draw(problems, config.num_test, f"{config.seed}:test", config.name)
-    return MultipleChoiceTask(config.name, test, form.reply_form, config.format_style)
+    # What changes verdicts is part of the grader's version: MMLU-Redux has several golds.
+    chosen = [str(config.options.get(name, values[0])) for name, values in form.options.items()]
+    return MultipleChoiceTask(
+        name=config.name,
+        test=test,
+        reply_form=form.reply_form,
+        format_style=config.format_style,
+        grader_version="-".join(["choice", _VERSION, *chosen]),
+    )
 
 
 def _problems(config: TaskConfig, form: ChoiceFormat, rows: Sequence[Row]) -> list[Problem]:

@@ -77,7 +77,8 @@ class ChoiceFormat:
     reply_form: ReplyForm = "line"
     language: str = "en"
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The benchmark's own options with their values, the default first."""
+    """Options of the benchmark that change its golds, with their values, the default first."""
+    free_options: tuple[str, ...] = ()
 
 
 def read_mmlu(record: Mapping[str, Any], number: int, config: Mapping[str, Any]) -> Question:
@@ -292,7 +293,7 @@ FORMATS: dict[str, ChoiceFormat] = {
             "gpqa_diamond.csv and set path to it",
         ),
         read_gpqa,
-        options={"seed": ()},
+        free_options=("seed",),
     ),
     "ceval": ChoiceFormat(
         BenchmarkFiles(

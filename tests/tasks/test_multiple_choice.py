@@ -113,6 +113,8 @@ def test_golds_of_mmlu_redux(shared_dir: Path) -> None:
     assert changed == 112
     default = build("mmlu_redux", shared_dir / "data")
     assert letters(default) == letters(tasks["corrected"])
+    versions = [task.grader_version for task in (*tasks.values(), default)]
+    assert versions == [f"choice-1-{gold}" for gold in (*tasks, "corrected")]
 
 
 def test_a_pronoun_is_marked_where_it_stands(shared_dir: Path) -> None:
@@ -216,6 +218,7 @@ def test_only_what_follows_the_thought_counts(tmp_path: Path) -> None:
     problem = task.problems("test")[0]
     grade = task.grade(problem, reply("Answer: B"))
     assert (grade.reward, grade.answer, grade.reason) == (1.0, "B", "letter")
+    assert task.grader_version == "choice-1"
     grade = task.grade(problem, reply("Answer: B or C"))
     assert (grade.reward, grade.answer) == (0.0, None)
     assert grade.reason == "several options: B, C"
