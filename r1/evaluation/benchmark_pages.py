@@ -38,7 +38,8 @@ _NUMBERS = re.compile(r"(\d+)")
 class Shown:
     """One sample as a page shows it; `verdict` is None where there is no score.
 
-    `thought_length` counts the characters of the whole thought.
+    `thought_length` counts the characters of the whole thought; `num_tokens` is None where
+    a reply came from elsewhere.
     """
 
     index: int
@@ -46,7 +47,7 @@ class Shown:
     reward: float | None
     extracted: str | None
     reason: str
-    num_tokens: int
+    num_tokens: int | None
     finish_reason: str
     thought: str
     thought_length: int

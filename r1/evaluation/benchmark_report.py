@@ -11,6 +11,7 @@ Made from the rows' records and results alone: no model, no data, no network.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -79,6 +80,14 @@ class Table:
     def with_several_samples(self) -> list[TableLine]:
         rows = self.rows_measured
         return [line for line in rows if line.pass_at_k or line.majority is not None]
+
+    @property
+    def num_tokens(self) -> int | None:
+        return sum(line.num_tokens or 0 for line in self.rows_measured) or None
+
+    @property
+    def seconds(self) -> float | None:
+        return math.fsum(line.seconds or 0.0 for line in self.rows_measured) or None
 
     @property
     def powers(self) -> list[str]:

@@ -149,8 +149,9 @@ def _measured(row: Row, pages: str) -> list[TableLine]:
             num_asked=row["num_asked"],
             num_ungraded=row["num_ungraded"],
             mean_tokens=evaluation["mean_response_tokens"],
-            num_tokens=row["num_tokens"],
-            seconds=evaluation["seconds"],
+            # Replies from elsewhere come without tokens and times.
+            num_tokens=row["num_tokens"] or None,
+            seconds=evaluation["seconds"] or None,
             **_several_samples(evaluation),
             judge=_judge_of(row),
             grader_version=row["grader_version"],

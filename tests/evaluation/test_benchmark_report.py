@@ -125,6 +125,16 @@ def test_a_stand_in_is_labelled_everywhere(tmp_path: Path) -> None:
     assert "undisclosed" in table_of(tmp_path)["cnmo2024", "Pass@1"]["stand_in"]
 
 
+def test_replies_from_elsewhere_have_no_tokens_and_no_time(tmp_path: Path) -> None:
+    record = {**make_record("1", 0, seconds=0.0), "num_tokens": None}
+    write_row(tmp_path, "gsm8k", [record], num_problems=1)
+    write_outputs(tmp_path)
+    line = table_of(tmp_path)["gsm8k", "Pass@1"]
+    assert (line["mean_tokens"], line["num_tokens"], line["seconds"]) == (None, None, None)
+    assert "| GSM8K | – | MIT | 0 | – | – | – |" in (tmp_path / "table.md").read_text()
+    assert " tokens" not in (tmp_path / "gsm8k/questions/page_001.html").read_text()
+
+
 def test_a_hostile_name_stays_text(tmp_path: Path, hostile_text: str) -> None:
     write_row(tmp_path, "gsm8k", [make_record("1", 0, reward=1.0)], 1, model=f"a|b\n{hostile_text}")
     write_outputs(tmp_path)
