@@ -63,7 +63,7 @@ def run_benchmarks(
     with RunFolder.open(output):
         opened = open_generator(measured[0].config, server)
         for plan in measured:
-            _measure(plan, opened)
+            measure_row(plan, opened)
         return write_outputs(output, {p.benchmark.name: p.reason for p in plans if p.reason})
 
 
@@ -101,7 +101,8 @@ def open_generator(config: EvaluateConfig, server: ServerConfig | None) -> Opene
     return Opened(OpenAIGenerator(server), tokenizer, f"{server.model} at {server.url}")
 
 
-def _measure(plan: RowPlan, opened: Opened) -> None:
+def measure_row(plan: RowPlan, opened: Opened) -> None:
+    """Make the records and the result of one row."""
     assert plan.task is not None
     config = plan.config
     save_config(config, config.output / CONFIG_FILE)
