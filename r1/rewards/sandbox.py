@@ -11,8 +11,9 @@ A box is one supervisor (`sandbox_supervisor`) behind the strongest walls that w
   size. As root it runs as a user that exists nowhere else, otherwise in a user namespace.
 - `bubblewrap`: the same view, built by `bwrap`, where only that may make namespaces for users
   other than root.
-- `dropped-user`: root only. A user of its own, and what follows; but it sees the files that
-  everybody may read and the list of processes, and the disk is bounded by looking.
+- `dropped-user`: root only, for containers that refuse namespaces. A user of its own, which
+  may open the system's files alone (`sandbox_landlock`; on kernels before 5.13 whatever
+  everybody may read), sees the list of processes, and is kept from the disk by looking.
 
 Always: no capabilities, no new privileges, a system call filter (`sandbox_filter`), resource
 limits, limits on the memory, time and number of all its processes together, an empty

@@ -11,6 +11,8 @@ import os
 import resource
 import struct
 
+from r1.rewards import sandbox_landlock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ SYSTEM_PATHS = (
     *("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"),
     "/etc/localtime",
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _MAX_INODES = 100_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,7 +59,7 @@ def build_view(
     # Opened first: the new root covers a folder, and what is to be shown may lie in it.
     shown = [*SYSTEM_PATHS, *readable]
     sources = {path: os.open(path, os.O_PATH) for path in shown if _is_real(path)}
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
+    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
     root = "/tmp"
     _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, f"size=16m,nr_inodes={_MAX_INODES},mode=755")
     for path in SYSTEM_PATHS:
@@ -129,11 +131,13 @@ def hide_memory() -> None:
     _check(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "prctl(PR_SET_DUMPABLE)")
 
 
-def drop_privileges(user_id: int | None, limits: Mapping[str, int | None], code: bytes) -> None:
+def drop_privileges(
+    user_id: int | None, limits: Mapping[str, int | None], ruleset: int | None, code: bytes
+) -> None:
     """For a forked child, before it becomes the command: limits, user, no way back, filter.
 
-    `user_id` None keeps the user, who then has no capabilities left all the same. The
-    filter `code` comes last. Raises OSError when any of it fails.
+    `user_id` None keeps the user, who then has no capabilities left all the same. `ruleset`
+    are Landlock's, if any. The filter `code` comes last. Raises OSError when any of it fails.
     """
     for name, value in limits.items():
         if value is not None:
@@ -152,6 +156,8 @@ def drop_privileges(user_id: int | None, limits: Mapping[str, int | None], code:
         os.setresgid(user_id, user_id, user_id)
         os.setresuid(user_id, user_id, user_id)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+    if ruleset is not None:
+        sandbox_landlock.restrict_to(ruleset)
     program = SeccompProgram(len(code) // 8, code)
     result = _libc.prctl(_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(program), 0, 0)
     _check(result, "prctl(PR_SET_SECCOMP)")

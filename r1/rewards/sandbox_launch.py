@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ _SUPERVISOR_FILES = (
     "rewards/sandbox_supervisor.py",
     "rewards/sandbox_jail.py",
     "rewards/sandbox_filter.py",
+    "rewards/sandbox_landlock.py",
 )
 _NAMESPACES = ("--net", "--pid", "--fork", "--kill-child", "--mount", "--ipc", "--uts")
 # Users that no system account and no container's range has, where the kernel knows so many.
@@ -49,7 +51,8 @@ class Launch:
 
 def plan_launch(isolation: Isolation, folder_bytes: int, readable: Sequence[str]) -> Launch:
     """What to start for one box of this level."""
-    shown = [PYTHON_PREFIX, *readable]
+    # Java's settings are in /etc; without them it does not start.
+    shown = [PYTHON_PREFIX, *sorted(glob.glob("/etc/java-*")), *readable]
     shown = [path for path in shown if not path.startswith("/usr/")]
     # A package that is installed beside the interpreter would show its data: the answers.
     hidden = [str(PACKAGE)]

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 
-from r1.rewards import sandbox_filter, sandbox_jail
+from r1.rewards import sandbox_filter, sandbox_jail, sandbox_landlock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class _Box:
         self.folder = f"{root}/work"
         self.temporary = f"{root}/tmp"
         self.filter = code
+        self.ruleset: int | None = None
 
     @property
     def has_own_processes(self) -> bool:
@@ -105,6 +106,12 @@ def _set_up(request: Mapping[str, Any]) -> _Box:
         root = sandbox_jail.BOX
         families += [sandbox_filter.AF_INET, sandbox_filter.AF_INET6, sandbox_filter.AF_NETLINK]
     box = _Box(level, user_id, root, sandbox_filter.build_filter(tuple(families)))
+    if level == "dropped-user":
+        box.ruleset = sandbox_landlock.build_ruleset(
+            readable=[*sandbox_jail.SYSTEM_PATHS, "/proc", *request["readable"]],
+            writable=[box.folder, box.temporary],
+            devices=[f"/dev/{name}" for name in sandbox_jail.DEVICES],
+        )
     files = {name: text.encode("latin-1") for name, text in request["files"].items()}
     sandbox_jail.write_files(box.folder, files, user_id)
     return box
@@ -195,7 +202,7 @@ def _become(
             "RLIMIT_STACK": limits["stack_bytes"],
         }
         user_id = box.user_id if box.is_other_user else None
-        sandbox_jail.drop_privileges(user_id, resources, box.filter)
+        sandbox_jail.drop_privileges(user_id, resources, box.ruleset, box.filter)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         folders = {"HOME": box.folder, "TMPDIR": box.temporary}
