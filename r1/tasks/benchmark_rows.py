@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,12 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkFiles:
-    """A benchmark's own records: the local file's folder and names, and its home on the hub."""
+    """A benchmark's own records: the local file's folder and names, and its home on the hub.
+
+    Where the subjects are files of their own, `subject_files` is the end of their names,
+    such as `_val.csv`; where they are subsets on the hub, `hub_subjects` gives them. Rows
+    read that way get the field `subject`.
+    """
 
     folder: str
     names: tuple[str, ...]
@@ -33,6 +38,8 @@ class BenchmarkFiles:
     hub_subset: str | None = None
     hub_split: str = "test"
     how_to_get: str = ""
+    subject_files: str = ""
+    hub_subjects: Callable[[], Iterable[str]] | None = None
 
     @property
     def directions(self) -> str:
@@ -53,10 +60,29 @@ def read_benchmark(config: TaskConfig, files: BenchmarkFiles) -> list[Row]:
     if config.train_path is not None or config.num_train:
         raise TaskError(f"task {config.name!r} is a benchmark: it has no problems to train on")
     path = config.test_path or config.path
-    if path is None or not is_hub_id(path):
-        return read_rows(locate(path, files.folder, files.names, files.directions))
-    subset = config.options.get("subset", files.hub_subset if path == files.hub_id else None)
-    return read_hub(path, subset, config.options.get("test_split", files.hub_split))
+    if path is not None and is_hub_id(path):
+        return _hub_rows(config, files, path)
+    if path is not None and files.subject_files:
+        found = sorted(Path(path).expanduser().glob(f"*{files.subject_files}"))
+        by_subject = ((file.name.removesuffix(files.subject_files), file) for file in found)
+        rows = [row for subject, file in by_subject for row in _of(subject, read_rows(file))]
+        if rows:
+            return rows
+    return read_rows(locate(path, files.folder, files.names, files.directions))
+
+
+def _hub_rows(config: TaskConfig, files: BenchmarkFiles, source: str) -> list[Row]:
+    own = files if source == files.hub_id else BenchmarkFiles("", ())
+    subset = config.options.get("subset", own.hub_subset)
+    split = config.options.get("test_split", files.hub_split)
+    if subset is None and own.hub_subjects is not None:
+        subjects = own.hub_subjects()
+        return [row for name in subjects for row in _of(name, read_hub(source, name, split))]
+    return read_hub(source, subset, split)
+
+
+def _of(subject: str, rows: Iterable[Row]) -> list[Row]:
+    return [Row(row.location, {"subject": subject, **row.data}) for row in rows]
 
 
 def refuse_unknown_options(config: TaskConfig, known: Collection[str]) -> None:

@@ -267,8 +267,8 @@ FORMATS: dict[str, ChoiceFormat] = {
         BenchmarkFiles(
             "mmlu_redux",
             ("mmlu_redux2_test.jsonl.gz", "mmlu_redux2_test.jsonl"),
-            how_to_get="download the 57 subjects of edinburgh-dawg/mmlu-redux-2.0 on the Hugging "
-            "Face hub into one JSONL file, each row with its subject as the field `subject`",
+            hub_id="edinburgh-dawg/mmlu-redux-2.0",
+            hub_subjects=lambda: _subjects("mmlu"),
         ),
         read_mmlu_redux,
         reply_form="json",
@@ -299,9 +299,12 @@ FORMATS: dict[str, ChoiceFormat] = {
         BenchmarkFiles(
             "ceval",
             ("ceval_val.jsonl", "ceval_val.jsonl.gz"),
-            how_to_get="download ceval-exam.zip of ceval/ceval-exam on the Hugging Face hub and "
-            "put the rows of val/ into one JSONL file, each with its subject as the field "
-            "`subject`; the labels of the test split are hidden",
+            hub_id="ceval/ceval-exam",
+            hub_split="val",
+            how_to_get="download ceval-exam.zip from there and set path to its folder val (the "
+            "labels of the test split are hidden)",
+            subject_files="_val.csv",
+            hub_subjects=lambda: _subjects("ceval"),
         ),
         read_ceval,
         language="zh",

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,6 +189,38 @@ def test_cluewsc_in_the_file_that_fewclue_has(tmp_path: Path) -> None:
     assert problem.answer == "B" and "小明说，【他】来了\n\nA) 是\nB) 否" in problem.question
     for text, reward in (("答案：否", 1.0), ("答案：B", 1.0), ("答案：是", 0.0), ("否", 1.0)):
         assert task.grade(problem, reply(text)).reward == reward
+
+
+def test_ceval_as_the_folder_of_its_archive(tmp_path: Path) -> None:
+    row = {"id": 0, "question": "哪个？", "A": "甲", "B": "乙", "C": "丙", "D": "丁", "answer": "C"}
+    for subject in ("accountant", "art_studies"):
+        write_csv(tmp_path / f"{subject}_val.csv", [row, {**row, "id": 1}])
+    problems = build("ceval", tmp_path).problems("test")
+    assert [problem.id for problem in problems] == [
+        "accountant-0", "accountant-1", "art_studies-0", "art_studies-1",
+    ]  # fmt: skip
+    assert problems[0].question.startswith(
+        "以下是中国关于注册会计师考试的单项选择题，请选出其中的正确答案。"
+    )
+    assert problems[3].metadata["category"] == "Humanities"
+
+
+def test_subjects_that_are_subsets_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(source: str, subset: str, split: str) -> list[dict[str, Any]]:
+        asked.append((source, subset, split))
+        return [{**{k: MMLU[k] for k in ("question", "choices")}, "answer": 1, "error_type": "ok"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    problems = build("mmlu_redux", "edinburgh-dawg/mmlu-redux-2.0").problems("test")
+    assert len(problems) == len(asked) == 57
+    assert asked[0] == ("edinburgh-dawg/mmlu-redux-2.0", "abstract_algebra", "test")
+    assert problems[0].metadata["subject"] == "abstract_algebra"
+    asked.clear()
+    one = {"subset": "anatomy"}
+    problems = build("mmlu_redux", "edinburgh-dawg/mmlu-redux-2.0", options=one).problems("test")
+    assert len(asked) == 1 and problems[0].metadata["subject"] == "anatomy"
 
 
 @pytest.mark.parametrize(
