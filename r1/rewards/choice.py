@@ -20,6 +20,11 @@ _ANSWER_WORDS = (
     "|الجواب النهائي|الجواب"
 )
 _ANSWER_LINE = re.compile(rf"(?:{_ANSWER_WORDS})[*_ \t]*[:：ঃ][*_]*", re.IGNORECASE)
+# What may stand before it on its line for the line to be the answer, not a step.
+_BEFORE_ANSWER = re.compile(
+    r"[\W_]*(?:(?:the|my|our|so|thus|hence|therefore|final|correct|best|right)[\W_]+|最终|正确|最后|的)*",
+    re.IGNORECASE,
+)
 _SPOKEN = re.compile(
     r"\b(?:answer|option|choice) is\b(?! (?:not|wrong|incorrect))[: ]*"
     r"|答案(?:应该是|应为|应是|是|为|选)[:： ]*"
@@ -32,7 +37,7 @@ _WRAPPING = re.compile(
 )
 _LEAD_IN = re.compile(
     r"(?:(?:it is|that is|the|is|my|final|correct|best|answer|option|choice|letter)\b[: ]*"
-    r"|选项|选择|选|是|为)+",
+    r"|选项|字母|选择|选|是|为)+",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"([(\[（【])?\s*([A-J])\s*([)\]）】])?(?![^\W_]|['’+#])", re.IGNORECASE)
@@ -92,12 +97,17 @@ def read_json_choice(text: str, options: Mapping[str, str]) -> Choice:
 def _statements(text: str) -> Iterator[tuple[str, bool]]:
     """What the reply states as its answer, the last first, and whether nothing earlier counts.
 
-    An `Answer:` line is binding; a box may also hold a step of the way.
+    A line that starts with `Answer:` is binding; "to check the answer: ..." and a box may
+    also be a step of the way.
     """
-    lines = [(match.start(), match.end(), True) for match in _ANSWER_LINE.finditer(text)]
-    boxes = [(match.start(), match.end(), False) for match in _BOX.finditer(text)]
-    for _, end, is_binding in sorted(lines + boxes, reverse=True)[:_MAX_STATEMENTS]:
-        yield (_rest_of_line(text, end) if is_binding else _in_braces(text, end)), is_binding
+    lines = [(match.start(), match.end(), False) for match in _ANSWER_LINE.finditer(text)]
+    boxes = [(match.start(), match.end(), True) for match in _BOX.finditer(text)]
+    for start, end, is_box in sorted(lines + boxes, reverse=True)[:_MAX_STATEMENTS]:
+        if is_box:
+            yield _in_braces(text, end), False
+        else:
+            before = text[max(0, start - _MAX_STATEMENT_CHARS) : start].rpartition("\n")[2]
+            yield _rest_of_line(text, end), _BEFORE_ANSWER.fullmatch(before) is not None
 
 
 def _rest_of_line(text: str, start: int) -> str:

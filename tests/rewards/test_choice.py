@@ -58,6 +58,10 @@ NUMBERS = {"A": "12", "B": "$\\frac{1}{2}$", "C": "42", "D": "$x^2$", "E": "0.5"
         ("\\boxed{A}\nAnswer: B", "B"),
         ("Answer: B\nThe distance is \\boxed{42}.", "B"),
         ("Answer: B\nI hope this answer is clear.", "B"),
+        ("Answer: B\n\nTo check the answer: it lies on the Seine.", "B"),
+        ("**Therefore, the final answer: B**", "B"),
+        ("Answer: A\n**Final Answer:** I cannot say.", None),
+        ("最终答案：$字母B", "B"),
         # Without the line that is asked for.
         ("So it is Paris: \\boxed{B}", "B"),
         ("\\boxed{\\text{(B)}}", "B"),
