@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from r1.models.attention import KVCache
-from r1.models.layers import Embedding, Linear
+from r1.models.layers import Embedding, Linear, RMSNorm
 from r1.models.model_config import ModelConfig
 
 
@@ -18,6 +18,8 @@ class Decoder(nn.Module):
     """Embedding, layers and final norm of an architecture: ids to hidden states."""
 
     embed_tokens: Embedding
+    layers: nn.ModuleList
+    norm: RMSNorm
 
 
 class _Headed(nn.Module):

@@ -27,6 +27,7 @@ from r1.training.checkpoint import (
     save_state,
     with_prefix,
 )
+from r1.training.expert_balance import check_experts
 from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
 from r1.training.optimizer import NonFiniteError, Optimizer
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
@@ -117,6 +118,7 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
     Raises ValueError for one that cannot be opened.
     """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
+    check_experts(model, config.experts)
     reference = None
     if config.kl_coefficient:
         reference = copy.deepcopy(model)

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from r1.config import Config
 from r1.engine.engine import EngineConfig
 from r1.tasks.task import TaskConfig
+from r1.training.expert_balance import ExpertConfig
 from r1.training.losses import NormalizeBy
 from r1.training.optimizer import OptimizerConfig
 
@@ -106,6 +107,7 @@ class GrpoConfig(OptimizerConfig):
     """Of every `samples_every`-th step the first groups are kept to read."""
     num_grading_threads: int = Field(default=4, ge=1)
     engine: EngineConfig = EngineConfig()
+    experts: ExpertConfig = ExpertConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -118,13 +118,15 @@ class Training:
     """What `run_steps` needs beside the model: the data, the objective, the measurement.
 
     `losses(indices)` runs the micro-batches of those rows, one forward pass each;
-    `evaluate` measures what is held out.
+    `evaluate` measures what is held out; `after_step` follows the optimizer's step and
+    returns what else to log.
     """
 
     name: str
     rows: Sequence[EncodedRow]
     losses: Callable[[Sequence[int]], Iterator[MicroLoss]]
     evaluate: Callable[[], dict[str, float]] | None = None
+    after_step: Callable[[], dict[str, float]] | None = None
 
 
 def data_fingerprint(rows: Sequence[EncodedRow]) -> str:
@@ -216,6 +218,8 @@ def _train_step(
             metrics[name] = metrics.get(name, 0.0) + value
     with timer.phase("update"):
         result = optimizer.step()
+        if training.after_step is not None:
+            metrics |= training.after_step()
     return {
         "loss": loss,
         "grad_norm": result.grad_norm,

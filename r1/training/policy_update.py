@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from r1.training.expert_balance import ExpertBalance
 from r1.training.logprobs import token_logprobs, token_logprobs_and_entropy
 from r1.training.losses import (
     LogprobGap,
@@ -92,6 +93,8 @@ class UpdateResult:
     gap: LogprobGap
     statistics: PolicyStatistics
     num_tokens: int
+    experts: Mapping[str, float] = field(default_factory=dict)
+    """Of a mixture of experts, what `ExpertBalance.after_step` returns."""
 
     def metrics(self) -> dict[str, float]:
         means = self.statistics.means()
@@ -108,6 +111,7 @@ class UpdateResult:
             "logprob_gap_kl": self.gap.kl,
             "grad_norm": self.grad_norm,
             "learning_rate": self.learning_rate,
+            **self.experts,
         }
 
 
@@ -147,6 +151,7 @@ def update_policy(
         weight > 0 and (advantage != 0 or config.kl_coefficient > 0)
         for weight, advantage in zip(weights, batch.advantages, strict=True)
     ]
+    balance = ExpertBalance(model, config.experts)
     rows = []
     for is_chosen in (True, False):
         chosen = [i for i, trained in enumerate(is_trained) if trained == is_chosen]
@@ -154,7 +159,7 @@ def update_policy(
         part_weights = [weights[i] for i in chosen]
         for row in _pack(model, part.sequences, config):
             with torch.set_grad_enabled(is_chosen):
-                measured = _forward_row(model, row, part, part_weights, config)
+                measured = _forward_row(balance, row, part, part_weights, config)
             if is_chosen:
                 optimizer.backward(measured.loss)
             rows.append(measured)
@@ -164,7 +169,7 @@ def update_policy(
     else:
         grad_norm = 0.0
         learning_rate = learning_rate_at(config, optimizer.num_steps, optimizer.total_steps)
-    return _result(rows, grad_norm, learning_rate)
+    return replace(_result(rows, grad_norm, learning_rate), experts=balance.after_step())
 
 
 @dataclass(frozen=True)
@@ -179,15 +184,19 @@ class _Row:
 
 
 def _forward_row(
-    model: LanguageModel,
+    balance: ExpertBalance,
     row: PackedTargets,
     batch: PolicyBatch,
     weights: Sequence[float],
     config: GrpoConfig,
 ) -> _Row:
-    hidden_PD = model(row.input_ids_BT, row.positions_BT)[0, row.target_places_P]
+    # A reply without weight is no sequence of the batch's losses.
+    hidden_BTD, added_loss = balance.forward(
+        row, num_sequences=sum(weight > 0 for weight in weights), num_targets=row.targets_P.numel()
+    )
+    hidden_PD = hidden_BTD[0, row.target_places_P]
     logprobs_P, entropy_P = token_logprobs_and_entropy(
-        model, hidden_PD, row.targets_P, temperature=config.temperature
+        balance.model, hidden_PD, row.targets_P, temperature=config.temperature
     )
     sampler_P = row.gather(batch.sampler_logprobs)
     # An unchanged policy is its own old one: the ratio is 1 and its gradient the score's.
@@ -208,6 +217,7 @@ def _forward_row(
         kl_coefficient=config.kl_coefficient,
         sampler_ratio_cap=config.sampler_ratio_cap,
     )
+    loss = loss if added_loss is None else loss + added_loss
     return _Row(loss, statistics, entropy_P, old_P, sampler_P)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from r1.atomic_files import atomic_folder
 from r1.engine.open_model import check_vocabulary, choose_device
@@ -18,6 +19,7 @@ from r1.models.language_model import LanguageModel
 from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle
 from r1.text.tokenizer import load_tokenizer
+from r1.training.expert_balance import ExpertBalance, ExpertConfig
 from r1.training.logprobs import token_logprobs
 from r1.training.loop import (
     EncodedRow,
@@ -49,6 +51,9 @@ class SftConfig(LoopConfig):
     style: PromptStyle = "chat"
     """Of rows that name none: how a text prompt is put to the model."""
     train_on: TrainOn = "assistant"
+    experts: ExpertConfig = ExpertConfig()
+    mtp_loss_weight: float = Field(default=0.0, ge=0)
+    """Of the loss of predicting the token after the next (DeepSeek-V3: 0.3, later 0.1)."""
 
 
 def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) -> Path:
@@ -69,11 +74,13 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
         write_json(run.path / "data.json", data_summary(train, held_out))
         model = _start_model(config, source)
         check_vocabulary(tokenizer, model.config, source)
+        balance = ExpertBalance(model, config.experts, mtp_loss_weight=config.mtp_loss_weight)
         training = Training(
             "sft",
             train.rows,
-            partial(sft_losses, model, train.rows, config.micro_batch_tokens),
-            partial(_held_out_loss, model, held_out, config) if held_out.rows else None,
+            partial(sft_losses, balance, train.rows, config.micro_batch_tokens),
+            partial(_held_out_loss, balance, held_out, config) if held_out.rows else None,
+            balance.after_step,
         )
         run_steps(run, config, model, training)
         with atomic_folder(run.checkpoint_path) as folder:
@@ -83,7 +90,7 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
 
 
 def sft_losses(
-    model: LanguageModel,
+    balance: ExpertBalance,
     rows: Sequence[EncodedRow],
     micro_batch_tokens: int,
     indices: Sequence[int],
@@ -94,19 +101,25 @@ def sft_losses(
     """
     sequences = [sequence for index in indices for sequence in rows[index].sequences]
     num_batch_tokens = sum(sequence.num_targets for sequence in sequences)
+    num_sequences = sum(sequence.num_targets > 0 for sequence in sequences)
+    model = balance.model
     max_tokens = max(micro_batch_tokens, *map(len, sequences))
     for row in pack_targets(sequences, max_tokens, device=model.head_weight.device):
-        hidden_BTD = model(row.input_ids_BT, row.positions_BT)
+        hidden_BTD, added_loss = balance.forward(
+            row, num_sequences=num_sequences, num_targets=num_batch_tokens
+        )
         logprobs_P = token_logprobs(model, hidden_BTD[0, row.target_places_P], row.targets_P)
-        yield MicroLoss(sft_loss(logprobs_P, num_batch_tokens), row.input_ids_BT.numel())
+        loss = sft_loss(logprobs_P, num_batch_tokens)
+        loss = loss if added_loss is None else loss + added_loss
+        yield MicroLoss(loss, row.input_ids_BT.numel())
 
 
 @torch.no_grad()
 def _held_out_loss(
-    model: LanguageModel, held_out: EncodedRows, config: SftConfig
+    balance: ExpertBalance, held_out: EncodedRows, config: SftConfig
 ) -> dict[str, float]:
     indices = range(len(held_out.rows))
-    losses = sft_losses(model, held_out.rows, config.micro_batch_tokens, indices)
+    losses = sft_losses(balance, held_out.rows, config.micro_batch_tokens, indices)
     return {"eval_loss": sum(micro.loss.item() for micro in losses)}
 
 

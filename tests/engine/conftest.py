@@ -13,6 +13,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from r1.engine.engine import Engine, EngineConfig
 from r1.models.architectures import build_model
+from r1.models.language_model import LanguageModel
 from r1.models.llama import LlamaForCausalLM
 from r1.models.model_config import ModelConfig
 from r1.text.tokenizer import Tokenizer
@@ -52,15 +53,48 @@ def model_config() -> ModelConfig:
     )
 
 
-@pytest.fixture
-def model(model_config: ModelConfig) -> LlamaForCausalLM:
-    model = build_model(model_config, seed=7)
-    assert isinstance(model, LlamaForCausalLM)
+# Latent attention and experts: everything that the engine does differently for them.
+DEEPSEEK_V3 = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "moe_intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "first_k_dense_replace": 1,
+    "num_attention_heads": 4,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_group": 4,
+    "topk_group": 2,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 12,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 40,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 16,
+    },
+}
+
+
+@pytest.fixture(params=["qwen2", "deepseek_v3"])
+def model(request: pytest.FixtureRequest, model_config: ModelConfig) -> LanguageModel:
+    """Each of the two kinds of cache: keys and values by head, and latents."""
+    config = model_config if request.param == "qwen2" else ModelConfig.from_dict(DEEPSEEK_V3)
+    model = build_model(config, seed=7)
+    assert isinstance(model, LanguageModel)
     return model
 
 
 @pytest.fixture
-def make_engine(model: LlamaForCausalLM, tokenizer: Tokenizer) -> Callable[..., Engine]:
+def make_engine(model: LanguageModel, tokenizer: Tokenizer) -> Callable[..., Engine]:
     """Engine over the tiny model; a small cache and small blocks unless said."""
 
     def make(**settings: object) -> Engine:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from r1.engine.engine import Engine
-from r1.models.llama import LlamaForCausalLM
+from r1.models.language_model import LanguageModel
 from r1.records import GenerationRequest, Sample, SamplingParams
 
 MakeEngine = Callable[..., Engine]
@@ -51,14 +51,14 @@ def assert_same(left: list[list[Sample]], right: list[list[Sample]]) -> None:
         assert a.raw_logprobs == pytest.approx(b.raw_logprobs, abs=1e-5)
 
 
-def uncached_logits(model: LlamaForCausalLM, ids: tuple[int, ...]) -> torch.Tensor:
+def uncached_logits(model: LanguageModel, ids: tuple[int, ...]) -> torch.Tensor:
     """Logits [T, V] of one sequence by the training forward."""
     with torch.inference_mode():
         hidden_BTD = model(torch.tensor([ids]), torch.arange(len(ids))[None])
         return model.compute_logits(hidden_BTD)[0].float()
 
 
-def test_cached_greedy_is_uncached_greedy(make_engine: MakeEngine, model: LlamaForCausalLM) -> None:
+def test_cached_greedy_is_uncached_greedy(make_engine: MakeEngine, model: LanguageModel) -> None:
     for row in make_engine().generate(make_requests(GREEDY, samples=1)):
         ids = row[0].prompt_ids
         for token_id in row[0].token_ids:
@@ -68,7 +68,7 @@ def test_cached_greedy_is_uncached_greedy(make_engine: MakeEngine, model: LlamaF
 
 @pytest.mark.parametrize("sampling", [SAMPLED, replace(SAMPLED, temperature=1.0, top_p=1.0)])
 def test_logprobs_are_those_of_an_uncached_forward(
-    make_engine: MakeEngine, model: LlamaForCausalLM, sampling: SamplingParams
+    make_engine: MakeEngine, model: LanguageModel, sampling: SamplingParams
 ) -> None:
     for sample in flat(make_engine().generate(make_requests(sampling))):
         logits = uncached_logits(model, sample.prompt_ids + sample.token_ids)
@@ -256,7 +256,7 @@ def test_an_exception_in_on_sample_leaves_the_engine_usable(make_engine: MakeEng
 
 
 def test_load_weights_changes_results_version_and_flushes_the_cache(
-    make_engine: MakeEngine, model: LlamaForCausalLM
+    make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     engine = make_engine()
     requests = make_requests(GREEDY)
@@ -274,7 +274,7 @@ def test_load_weights_changes_results_version_and_flushes_the_cache(
 
 
 def test_load_weights_refuses_wrong_tensors_and_changes_nothing(
-    make_engine: MakeEngine, model: LlamaForCausalLM
+    make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     engine = make_engine()
     good = {name: tensor.clone() for name, tensor in model.named_parameters()}
@@ -293,7 +293,7 @@ def test_load_weights_refuses_wrong_tensors_and_changes_nothing(
 
 
 def test_load_weights_is_refused_while_requests_run(
-    make_engine: MakeEngine, model: LlamaForCausalLM
+    make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     engine = make_engine()
     engine.add_request(make_requests()[0])
@@ -304,7 +304,7 @@ def test_load_weights_is_refused_while_requests_run(
 
 
 def test_weights_of_nan_are_an_error_and_the_engine_recovers(
-    make_engine: MakeEngine, model: LlamaForCausalLM
+    make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     engine = make_engine()
     requests = make_requests()
@@ -319,7 +319,7 @@ def test_weights_of_nan_are_an_error_and_the_engine_recovers(
 
 
 def test_bfloat16_generates_and_reports_its_own_logprobs(
-    make_engine: MakeEngine, model: LlamaForCausalLM
+    make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     model.to(torch.bfloat16)
     for sample in flat(make_engine().generate(make_requests())):

@@ -17,6 +17,7 @@ from transformers.quantizers import quantizer_finegrained_fp8
 from r1.models.architectures import allocate_model, build_model, build_scorer
 from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
 from r1.models.hf_checkpoint import load_config, load_language_model, load_model, save_model
+from r1.models.language_model import SequenceScorer
 from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import (
     num_active_parameters,
@@ -179,6 +180,7 @@ def test_scorer_on_its_decoder(tmp_path, make_v3):
     assert scorer.config.architecture == "DeepseekV3ForSequenceClassification"
     save_model(scorer, tmp_path)
     loaded = load_model(tmp_path)
+    assert isinstance(loaded, SequenceScorer)
     ids_BT, positions_BT = torch.tensor([ROW]), torch.arange(len(ROW))[None]
     with torch.no_grad():
         ours = scorer.compute_scores(scorer(ids_BT, positions_BT))

@@ -20,6 +20,7 @@ from r1.models.llama import LlamaForCausalLM
 from r1.run_log import RunError
 from r1.text.tokenizer import Tokenizer, load_tokenizer
 from r1.training import loop
+from r1.training.expert_balance import ExpertBalance, ExpertConfig
 from r1.training.loop import EncodedRow
 from r1.training.packing import TokenSequence
 from r1.training.sft import SftConfig, run_sft, sft_losses
@@ -87,7 +88,9 @@ def test_packed_loss_and_gradient_equal_padded_for_any_split(tiny_policy: Path) 
     for micro_batch_tokens in (1, 20, 1000):
         model.zero_grad()
         total = 0.0
-        for micro in sft_losses(model, rows, micro_batch_tokens, range(len(rows))):
+        for micro in sft_losses(
+            ExpertBalance(model, ExpertConfig()), rows, micro_batch_tokens, range(len(rows))
+        ):
             micro.loss.backward()
             total += micro.loss.item()
         assert total == pytest.approx(expected.item(), abs=1e-5)
