@@ -85,7 +85,7 @@ class ConversationTask(Task, Protocol):
 class TaskConfig(Config):
     """Which problems, how many, and how their answers are checked.
 
-    `name` is `reasoning_gym/<family>`, `gsm8k`, `math500`, `miniature`, or
+    `name` is `reasoning_gym/<family>`, `miniature`, a benchmark (`gsm8k`, `mmlu`, ...), or
     `question_answer` for rows from anywhere: a .jsonl, .json, .csv or .parquet
     file (.gz too), or the id of a Hugging Face data set. The names `jsonl`,
     `json`, `csv` and `parquet` are the same, whatever the file's extension;
