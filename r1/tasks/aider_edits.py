@@ -225,7 +225,7 @@ def replace_lines(content: str, search: str, replace: str) -> str | None:
     throughout; both without a blank first line; then pieces between lines of `...`, each
     of which must occur once.
     """
-    whole, part, new = (_with_newline(text) for text in (content, search, replace))
+    whole, part, new = (as_lines(text) for text in (content, search, replace))
     lines = (whole.splitlines(True), part.splitlines(True), new.splitlines(True))
     changed = _replace_run(*lines)
     if changed is None and len(lines[1]) > 2 and not lines[1][0].strip():
@@ -233,7 +233,8 @@ def replace_lines(content: str, search: str, replace: str) -> str | None:
     return changed or _replace_around_dots(whole, part, new)
 
 
-def _with_newline(text: str) -> str:
+def as_lines(text: str) -> str:
+    """The text with its last line ended, as every block of an edit holds it."""
     return text if not text or text.endswith("\n") else f"{text}\n"
 
 

@@ -24,6 +24,7 @@ from r1.tasks.aider_edits import (
     AppliedInPart,
     EditError,
     apply_edits,
+    as_lines,
     parse_search_replace,
     parse_whole_files,
 )
@@ -186,9 +187,9 @@ class AiderPolyglotTask:
         exercise = self._exercises[problem.id]
         listings = []
         for name, content in exercise.example().items():
-            stub = exercise.stubs.get(name, "")
-            search = f"<<<<<<< SEARCH\n{stub}=======\n{content}>>>>>>> REPLACE\n"
-            body = search if self._edit_format == "diff" else content
+            old, new = (as_lines(text) for text in (exercise.stubs.get(name, ""), content))
+            search = f"<<<<<<< SEARCH\n{old}=======\n{new}>>>>>>> REPLACE\n"
+            body = search if self._edit_format == "diff" else new
             listings.append(f"{name}\n```\n{body}```\n")
         return "\n".join(listings)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from r1.tasks.aider_edits import as_lines
+
 EditFormat = Literal["diff", "whole"]
 
 _ADDENDUM = """
@@ -250,7 +252,8 @@ def return_message(error: str, changed_files: Mapping[str, str] | None) -> str:
 
 def _listing(files: Mapping[str, str]) -> str:
     # aider gives the contents anew with every message, so that the last ones are true.
-    return _FILES + "".join(f"\n{name}\n```\n{content}```\n" for name, content in files.items())
+    listed = (f"\n{name}\n```\n{as_lines(content)}```\n" for name, content in files.items())
+    return _FILES + "".join(listed)
 
 
 def _file_list(names: Iterable[str]) -> str:

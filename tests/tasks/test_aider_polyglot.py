@@ -10,6 +10,12 @@ import pytest
 
 from r1.records import Completion, Problem, Turn
 from r1.rewards.sandbox import SandboxFailure
+from r1.tasks.aider_edits import (
+    apply_edits,
+    as_lines,
+    parse_search_replace,
+    parse_whole_files,
+)
 from r1.tasks.aider_exercises import Exercise, read_exercises
 from r1.tasks.aider_languages import TestRun, TestRunner, Toolchains
 from r1.tasks.aider_polyglot import AiderPolyglotTask, build_aider_polyglot
@@ -271,6 +277,17 @@ def test_all_exercises_are_read(shared_dir: Path) -> None:
     assert list(by_id["cpp/all-your-base"].stubs) == ["all_your_base.cpp", "all_your_base.h"]
     assert list(by_id["rust/bowling"].stubs) == ["lib.rs"]
     assert all(exercise.instructions and exercise.example() for exercise in exercises)
+
+
+def test_every_example_is_a_reply_in_both_formats(shared_dir: Path) -> None:
+    by_blocks = real_task(shared_dir)
+    by_files = real_task(shared_dir, edit_format="whole")
+    for problem in by_blocks.problems("test"):
+        exercise = by_blocks.exercise(problem)
+        example = {name: as_lines(text) for name, text in exercise.example().items()}
+        edits = parse_search_replace(by_blocks.example_reply(problem), list(exercise.stubs))
+        assert apply_edits(exercise.stubs, edits).items() >= example.items(), problem.id
+        assert parse_whole_files(by_files.example_reply(problem), list(exercise.stubs)) == example
 
 
 @pytest.mark.parametrize("name", ["python/bowling", "python/paasio"])
