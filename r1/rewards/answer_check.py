@@ -31,7 +31,7 @@ from r1.rewards.answer_forms import (
     Words,
     read_form,
 )
-from r1.rewards.answer_nodes import Call, Node, Number, names_of, walk
+from r1.rewards.answer_nodes import Call, Number, names_of, walk
 from r1.rewards.answer_question import Asked, breaks_rule, concise, option_text, restates
 from r1.rewards.answer_scalars import compare_based, compare_quantities, compare_ratios
 from r1.rewards.answer_sequences import (
@@ -41,7 +41,7 @@ from r1.rewards.answer_sequences import (
     compare_regions,
 )
 from r1.rewards.answer_text import same_text, tidy
-from r1.rewards.answer_value import is_multiple, is_plain_number, same_number, same_value
+from r1.rewards.answer_value import is_multiple, is_plain_number, numerator, same_number, same_value
 from r1.rewards.answer_words import same_clock, same_nothing, same_words
 
 _MAX_DEPTH = 40
@@ -212,18 +212,7 @@ def _same_curve(gold: Equation, answer: Equation) -> Finding:
         return Finding(False, "equations in other variables")
     if not names_of(one):
         return verdict(None, "equation")
-    multiple = is_multiple(one, other)
-    if multiple or not _is_rational(one) or not _is_rational(other):
-        return verdict(multiple, "equation")
-    return Finding(None, "equations that only algebra decides")
-
-
-def _is_rational(node: Node) -> bool:
-    """Whether clearing denominators could make two equations the same."""
-    return any(
-        isinstance(part, Call) and part.function == "/" and names_of(part.arguments[1])
-        for part in walk(node)
-    )
+    return verdict(is_multiple(numerator(one), numerator(other)), "equation")
 
 
 def _compare_choices(gold: Form, answer: Form, asked: Asked) -> Finding:

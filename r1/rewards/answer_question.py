@@ -12,6 +12,7 @@ from r1.rewards.answer_nodes import Call, Number
 from r1.rewards.answer_text import same_text, tidy
 from r1.rewards.answer_units import Unit, question_units
 from r1.rewards.answer_value import is_plain_number
+from r1.rewards.answer_words import date_of
 
 # An explanation behind the answer: "8 (not 9)"; with another candidate in it it is a hedge.
 _PARENTHESIS = re.compile(
@@ -126,7 +127,7 @@ def concise(answer: str, gold: str, asked: Asked) -> str:
     prose = _OF_THEM.sub("", answer)
     words = re.findall(r"[A-Za-z]{2,}", prose)
     is_sentence = re.match(r"[A-Z][a-z]+ (?:[a-z]+ )*", prose) and len(words) >= 2
-    if is_sentence and not _HEDGES.search(prose):
+    if is_sentence and date_of(answer) is None and not _HEDGES.search(prose):
         return re.findall(r"\d[\d.]*", answer)[0].rstrip(".")
     return answer
 

@@ -21,6 +21,7 @@ INFINITY = Name("infty")
 MINUS_INFINITY = Call("neg", (INFINITY,))
 
 _RELATION = r"\\(?:le|ge|ne)(?![A-Za-z])|[<>=]"
+_FROM_THE_REALS = re.compile(r"^[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*(?:,|;|and)\s*(?=\S)")
 _IN = re.compile(r"^([A-Za-z](?:_\w)?|\\[a-z]+)\s*\\in(?![A-Za-z])\s*")
 _BUILDER = re.compile(r"^([A-Za-z])\s*(?:\\in\s*\\mathbb\{?\s*R\s*\}?)?\s*[|:]\s*(.*)$")
 _REALS = re.compile(
@@ -58,6 +59,7 @@ _EVERYTHING = (Span(MINUS_INFINITY, INFINITY, False, False),)
 
 def read_region(text: str) -> Region | None:
     """The set of reals that a (tidy) text describes, or None; a lone `(1, 2)` is left to others."""
+    text = _FROM_THE_REALS.sub("", text)
     if match := _IN.match(text):
         inner = read_region(text[match.end() :]) or _one_bracket(text[match.end() :])
         return replace(inner, variable=match[1]) if inner is not None else None

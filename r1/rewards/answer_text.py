@@ -86,6 +86,8 @@ def tidy(text: str) -> str:
     text = _plain_type(text)
     text = re.sub(r"\^\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", " degrees ", text)
     text = re.sub(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\bC\(\s*(\w+)\s*,\s*(\w+)\s*\)", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\b(?:negative|minus) infinity\b", r"-\\infty", text)
     text = re.sub(r"\bC_\{?(\d+)\}?\^\{?(\d+)\}?", r"\\binom{\1}{\2}", text)
     text = text.replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&")
     text = re.sub(r"(?<!<)<=|=<(?!=)", r"\\le ", text)

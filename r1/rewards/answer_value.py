@@ -68,12 +68,29 @@ def as_float(node: Node) -> float | None:
 
 
 def same_value(one: Node, other: Node) -> bool | None:
-    """Whether two expressions are equal wherever both are real; None when it cannot be told."""
+    """Whether two expressions are equal wherever both are real; None when it cannot be told.
+
+    A logarithm without a base may be natural or decimal, the same one on both sides.
+    """
+    same = _agree(one, other)
+    if same is False:
+        decimal = _with_decimal_logarithms(one), _with_decimal_logarithms(other)
+        return _agree(*decimal) if decimal != (one, other) else False
+    return same
+
+
+def _with_decimal_logarithms(node: Node) -> Node:
+    if not isinstance(node, Call):
+        return node
+    arguments = tuple(_with_decimal_logarithms(argument) for argument in node.arguments)
+    is_baseless = node.function == "log" and len(arguments) == 1
+    return Call(node.function, (*arguments, Number(Fraction(10))) if is_baseless else arguments)
+
+
+def _agree(one: Node, other: Node) -> bool | None:
     if _is_infinity(one) or _is_infinity(other):
         return one == other
     names = sorted(names_of(one) | names_of(other))
-    if names_of(one) != names_of(other) and min(len(names_of(one)), len(names_of(other))) > 0:
-        names = sorted(names)
     num_compared = 0
     for index in range(_POINTS if names else 1):
         point = {name: coordinate(name, index) for name in names}
@@ -108,6 +125,27 @@ def is_multiple(one: Node, other: Node) -> bool | None:
     if len(ratios) < 2:
         return None
     return all(is_close(ratio, ratios[0]) for ratio in ratios)
+
+
+def numerator(node: Node) -> Node:
+    """The numerator of an expression over one denominator: where it is 0, the whole is."""
+    return _over_one(node)[0]
+
+
+def _over_one(node: Node) -> tuple[Node, Node]:
+    one = Number(Fraction(1))
+    if not isinstance(node, Call) or node.function not in ("+", "-", "*", "/", "neg"):
+        return node, one
+    parts = [_over_one(argument) for argument in node.arguments]
+    if node.function == "neg":
+        return Call("neg", (parts[0][0],)), parts[0][1]
+    (above, below), (other_above, other_below) = parts
+    if node.function == "*":
+        return Call("*", (above, other_above)), Call("*", (below, other_below))
+    if node.function == "/":
+        return Call("*", (above, other_below)), Call("*", (below, other_above))
+    crossed = Call("*", (above, other_below)), Call("*", (other_above, below))
+    return Call(node.function, crossed), Call("*", (below, other_below))
 
 
 def literal(node: Node) -> Number | None:
@@ -151,7 +189,7 @@ def same_number(gold: Node, answer: Node, *, may_round: bool = False) -> bool | 
     gold_value, value = value_of(gold), value_of(answer)
     if gold_value is None or value is None:
         return same_value(gold, answer)
-    if is_close(gold_value, value):
+    if is_close(gold_value, value) or same_value(gold, answer):
         return True
     if not (is_real(gold_value) and is_real(value)):
         return False
