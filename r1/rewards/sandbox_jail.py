@@ -37,7 +37,7 @@ SYSTEM_PATHS = (
     "/etc/localtime",
 )
 DEVICES = ("null", "zero", "full", "random", "urandom")
-_MAX_INODES = 100_000
+MAX_INODES = 100_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,7 +61,7 @@ def build_view(
     sources = {path: os.open(path, os.O_PATH) for path in shown if _is_real(path)}
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
     root = "/tmp"
-    _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, f"size=16m,nr_inodes={_MAX_INODES},mode=755")
+    _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, f"size=16m,nr_inodes={MAX_INODES},mode=755")
     for path in SYSTEM_PATHS:
         if os.path.islink(path):
             os.makedirs(os.path.dirname(root + path), exist_ok=True)
@@ -118,7 +118,7 @@ def _make_devices(root: str, devices: Mapping[str, int]) -> None:
 def _make_box(root: str, folder_bytes: int, user_id: int) -> None:
     """One file system of bounded size for all that can be written."""
     os.makedirs(root + BOX)
-    size = f"size={folder_bytes},nr_inodes={_MAX_INODES},mode=755"
+    size = f"size={folder_bytes},nr_inodes={MAX_INODES},mode=755"
     _mount("tmpfs", root + BOX, "tmpfs", _NOSUID | _NODEV, size)
     for name in ("work", "tmp"):
         os.mkdir(f"{root}{BOX}/{name}", 0o700)

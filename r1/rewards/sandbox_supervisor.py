@@ -294,9 +294,15 @@ def _broken_limit(box: _Box, limits: Mapping[str, Any]) -> str:
         return "timed_out"
     if num_processes > limits["num_processes"]:
         return "too_many_processes"
-    if not box.has_own_processes and _folder_bytes(box) > limits["folder_bytes"]:
-        return "disk_full"
-    return ""
+    return "disk_full" if _is_disk_full(box, limits["folder_bytes"]) else ""
+
+
+def _is_disk_full(box: _Box, folder_bytes: int) -> bool:
+    """What the file system of a box does not bound by itself: empty files, or all of it."""
+    if not box.has_own_processes:
+        return _folder_bytes(box) > folder_bytes
+    system = os.statvfs(box.root)
+    return system.f_files - system.f_ffree > sandbox_jail.MAX_INODES
 
 
 def _content(path: str) -> bytes:
