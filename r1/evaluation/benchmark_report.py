@@ -58,6 +58,11 @@ class Table:
         return [line for line in self.lines if not line.not_run]
 
     @property
+    def models(self) -> list[str]:
+        """The published columns; none where no measured line was published."""
+        return published_models() if any(line.published for line in self.measured) else []
+
+    @property
     def groups(self) -> list[tuple[str, list[TableLine]]]:
         groups = groupby(self.measured, key=lambda line: line.group)
         return [(name, list(lines)) for name, lines in groups]
@@ -162,7 +167,7 @@ def table_json(table: Table) -> dict[str, Any]:
 
 def table_markdown(table: Table) -> str:
     """The table with our column first, what it was measured on, and what was not measured."""
-    models = published_models()
+    models = table.models
     header = ["", "Benchmark (Metric)", table.model, "± by question", "± rerun", "n / asked"]
     cells = [_score_cells(line, models) for line in table.measured]
     parts = [markdown_table([*header, *models], cells, num_left=2), *_notes(table)]
@@ -188,7 +193,6 @@ def table_html(table: Table, notes: Sequence[str] = ()) -> str:
     return render_page(
         "benchmark_table.html.jinja",
         table=table,
-        models=published_models(),
         distilled_models=distilled_models(),
         vote_rule=VOTE_RULE,
         several_cells=_several_cells,

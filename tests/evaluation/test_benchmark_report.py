@@ -130,6 +130,8 @@ def test_replies_from_elsewhere_have_no_tokens_and_no_time(tmp_path: Path) -> No
     write_row(tmp_path, "gsm8k", [record], num_problems=1)
     write_outputs(tmp_path)
     line = table_of(tmp_path)["gsm8k", "Pass@1"]
+    header = (tmp_path / "table.md").read_text().splitlines()[0]
+    assert header.endswith("| n / asked |")  # no published column: nothing of it was published
     assert (line["mean_tokens"], line["num_tokens"], line["seconds"]) == (None, None, None)
     assert "| GSM8K | – | MIT | 0 | – | – | – |" in (tmp_path / "table.md").read_text()
     assert " tokens" not in (tmp_path / "gsm8k/questions/page_001.html").read_text()
