@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from r1.cli.evaluation_request import EvaluationOptions, perform
+from r1.cli.evaluation_request import (
+    Actions,
+    EvaluationOptions,
+    JudgeOptions,
+    ServerOptions,
+    perform,
+)
 from r1.cli.settings import DryRun, run_verb
 
 Arguments = Annotated[
@@ -20,57 +26,61 @@ Arguments = Annotated[
         show_default=False,
     ),
 ]
-Folder = Annotated[
+Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Where results go; runs/evaluate/MODEL without it."),
+]
+ShowList = Annotated[
+    bool, typer.Option("--list", help="Show the table: what is here, and how to get the rest.")
 ]
 Responses = Annotated[
     Path | None,
     typer.Option(help="Score replies from elsewhere: a file with id or prompt, and response."),
 ]
+Regrade = Annotated[bool, typer.Option("--regrade", help="Grade a folder's stored replies again.")]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Compare two folders question by question.")
+]
+Merge = Annotated[
+    bool, typer.Option("--merge", help="Join the samples of several folders into --output.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="An OpenAI-compatible server, http://localhost:8000/v1.")
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="The model's name on the server, if not MODEL.")
+]
+KeyVariable = Annotated[
+    str | None, typer.Option(help="The environment variable that holds the server's key.")
+]
+Endpoint = Annotated[Literal["chat", "completions"], typer.Option(help="Of the server.")]
+JudgeModel = Annotated[
+    str | None, typer.Option(help="The model that judges the rows that need it.")
+]
+JudgeUrl = Annotated[str | None, typer.Option(help="The judge's server; --base-url without it.")]
+JudgeKeyVariable = Annotated[
+    str | None, typer.Option(help="The environment variable that holds the judge's key.")
+]
+Data = Annotated[Path | None, typer.Option(help="Your folder of benchmark data, one folder a row.")]
 
 
 def evaluate(
     arguments: Arguments = None,
     dry_run: DryRun = False,
-    output: Folder = None,
-    show_list: Annotated[
-        bool, typer.Option("--list", help="Show the table: what is here, and how to get the rest.")
-    ] = False,
+    output: Output = None,
+    show_list: ShowList = False,
     responses: Responses = None,
-    regrade: Annotated[
-        bool, typer.Option("--regrade", help="Grade a folder's stored replies again.")
-    ] = False,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Compare two folders question by question.")
-    ] = False,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Join the samples of several folders into --output.")
-    ] = False,
-    base_url: Annotated[
-        str | None, typer.Option(help="An OpenAI-compatible server, http://localhost:8000/v1.")
-    ] = None,
-    model_name: Annotated[
-        str | None, typer.Option(help="The model's name on the server, if not MODEL.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(help="The environment variable that holds the server's key.")
-    ] = None,
-    endpoint: Annotated[
-        Literal["chat", "completions"], typer.Option(help="Of the server.")
-    ] = "chat",
-    judge: Annotated[
-        str | None, typer.Option(help="The model that judges the rows that need it.")
-    ] = None,
-    judge_url: Annotated[
-        str | None, typer.Option(help="The judge's server; --base-url without it.")
-    ] = None,
-    judge_key_env: Annotated[
-        str | None, typer.Option(help="The environment variable that holds the judge's key.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Your folder of benchmark data, one folder a row.")
-    ] = None,
+    regrade: Regrade = False,
+    compare: Compare = False,
+    merge: Merge = False,
+    base_url: BaseUrl = None,
+    model_name: ModelName = None,
+    api_key_env: KeyVariable = None,
+    endpoint: Endpoint = "chat",
+    judge: JudgeModel = None,
+    judge_url: JudgeUrl = None,
+    judge_key_env: JudgeKeyVariable = None,
+    data: Data = None,
 ) -> None:
     """Measure a model on the benchmark table by the published protocol, with both error bars.
 
@@ -87,24 +97,10 @@ def evaluate(
 
         run_verb("evaluate", EvaluateConfig, run_evaluate, given, dry_run)
         return
-    options = EvaluationOptions(
-        dry_run=dry_run,
-        output=output,
-        show_list=show_list,
-        responses=responses,
-        regrade=regrade,
-        compare=compare,
-        merge=merge,
-        base_url=base_url,
-        model_name=model_name,
-        api_key_env=api_key_env,
-        endpoint=endpoint,
-        judge=judge,
-        judge_url=judge_url,
-        judge_key_env=judge_key_env,
-        data=data,
-    )
-    perform(given, options)
+    actions = Actions(dry_run, show_list, responses, regrade, compare, merge)
+    server = ServerOptions(base_url, model_name, api_key_env, endpoint)
+    judging = JudgeOptions(judge, judge_url, judge_key_env)
+    perform(given, EvaluationOptions(actions, server, judging, output, data))
 
 
 def _is_config(arguments: list[str]) -> bool:

@@ -19,23 +19,44 @@ _DEFAULT_FOLDER = Path("runs/evaluate")
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """The options of the verb; their help says what they mean."""
+class Actions:
+    """What to do instead of measuring a model; the options' help says what they mean."""
 
     dry_run: bool
-    output: Path | None
     show_list: bool
     responses: Path | None
     regrade: bool
     compare: bool
     merge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The server that answers in place of the engine; without a URL there is none."""
+
     base_url: str | None
     model_name: str | None
     api_key_env: str | None
     endpoint: Literal["chat", "completions"]
-    judge: str | None
-    judge_url: str | None
-    judge_key_env: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """The model that judges, and its server where it is not the model's own."""
+
+    model: str | None
+    url: str | None
+    key_env: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """All options of the verb."""
+
+    actions: Actions
+    server: ServerOptions
+    judge: JudgeOptions
+    output: Path | None
     data: Path | None
 
 
@@ -58,17 +79,17 @@ def perform(arguments: Sequence[str], options: EvaluationOptions) -> None:
             raise ValueError(f"--data {options.data}: no such folder")
         os.environ[DATA_VARIABLE] = str(options.data.expanduser())
     folders = [Path(text).expanduser() for text in arguments if "=" not in text]
-    if options.show_list:
+    if options.actions.show_list:
         from r1.evaluation.benchmark_list import list_benchmarks
 
-        print(list_benchmarks(has_judge=options.judge is not None))
-    elif options.compare:
+        print(list_benchmarks(has_judge=options.judge.model is not None))
+    elif options.actions.compare:
         _compare(folders, options)
-    elif options.merge:
+    elif options.actions.merge:
         _merge(folders, options)
-    elif options.regrade:
+    elif options.actions.regrade:
         _regrade(folders, options)
-    elif options.responses is not None:
+    elif options.actions.responses is not None:
         _score_responses(split_words(arguments, options.output), options)
     else:
         _measure(split_words(arguments, options.output), options)
@@ -106,7 +127,7 @@ def _measure(words: Words, options: EvaluationOptions) -> None:
     from r1.evaluation.run_benchmarks import preview_benchmarks, run_benchmarks
 
     server = _server(words, options)
-    model = words.model or options.model_name
+    model = words.model or options.server.model_name
     if model is None:
         raise ValueError("r1 evaluate needs a model, such as: r1 evaluate tiny miniature")
     overrides = list(words.overrides)
@@ -119,7 +140,7 @@ def _measure(words: Words, options: EvaluationOptions) -> None:
         if chosen.prompt_style is not None:
             overrides.insert(0, f"prompt_style={chosen.prompt_style}")
     judge = _judge(options, output)
-    if options.dry_run:
+    if options.actions.dry_run:
         print(preview_benchmarks(model, words.rows, output, overrides, judge))
         return
     _print_table(run_benchmarks(model, words.rows, output, overrides, server, judge))
@@ -129,12 +150,12 @@ def _score_responses(words: Words, options: EvaluationOptions) -> None:
     from r1.evaluation.row_result import numbers_text
     from r1.evaluation.run_stored import score_responses
 
-    assert options.responses is not None
+    assert options.actions.responses is not None
     if len(words.rows) != 1 or words.model is not None:
         raise ValueError(
             "--responses needs one row and no model: r1 evaluate math500 --responses F"
         )
-    path = options.responses.expanduser()
+    path = options.actions.responses.expanduser()
     output = words.output or _DEFAULT_FOLDER / path.name.partition(".")[0]
     judge = _judge(options, output)
     paths = score_responses(words.rows[0], path, output, words.overrides, judge)
@@ -176,32 +197,32 @@ def _compare(folders: Sequence[Path], options: EvaluationOptions) -> None:
 
 
 def _server(words: Words, options: EvaluationOptions) -> ServerConfig | None:
-    if options.base_url is None:
+    if options.server.base_url is None:
         return None
     from r1.backends.openai_http_client import ServerConfig
 
-    name = options.model_name or words.model
+    name = options.server.model_name or words.model
     if name is None:
         raise ValueError("--base-url needs a model: r1 evaluate MODEL ROW --base-url URL")
     return ServerConfig(
-        url=options.base_url,
+        url=options.server.base_url,
         model=name,
-        endpoint=options.endpoint,
-        api_key_variable=options.api_key_env,
+        endpoint=options.server.endpoint,
+        api_key_variable=options.server.api_key_env,
     )
 
 
 def _judge(options: EvaluationOptions, output: Path) -> Judge | None:
-    if options.judge is None:
+    if options.judge.model is None:
         return None
-    url = options.judge_url or options.base_url
+    url = options.judge.url or options.server.base_url
     if url is None:
         raise ValueError("--judge needs its server: --judge-url URL")
     from r1.backends.openai_http_client import ServerConfig
     from r1.evaluation.judges import JudgeConfig, ServerJudge
 
-    key = options.judge_key_env or options.api_key_env
-    server = ServerConfig(url=url, model=options.judge, api_key_variable=key)
+    key = options.judge.key_env or options.server.api_key_env
+    server = ServerConfig(url=url, model=options.judge.model, api_key_variable=key)
     return ServerJudge(JudgeConfig(server=server, cache=output / "judge_cache.jsonl"))
 
 
