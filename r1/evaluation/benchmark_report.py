@@ -144,7 +144,7 @@ def read_table(folder: Path) -> Table:
     if len(models) > 1 or len(set(names)) < len(names):
         raise RunError(
             f"{folder}: holds several evaluations ({', '.join(models)}); report one folder "
-            "at a time, or use r1 compare"
+            "at a time, or use r1 evaluate --compare"
         )
     pages = {
         row["row"]: f"{path.relative_to(folder).as_posix()}/{INDEX_PAGE}" for path, row in found
