@@ -257,10 +257,11 @@ def _simplest(form: Form) -> Form:
 
 def _by_other_reading(gold: str, answer: str, asked: Asked) -> Finding | None:
     """The comma as decimal point, and a product of letters that reads like a word."""
-    if re.fullmatch(r"-?\d*\.\d+", gold) and answer.replace(",", ".") == gold:
-        return Finding(True, "a decimal comma")
-    if re.fullmatch(r"-?\d*\.\d+", answer) and gold.replace(",", ".") == answer:
-        return Finding(True, "a decimal comma")
+    for one, other in ((gold, answer), (answer, gold)):
+        # With one digit behind it the comma may as well separate: 1,2 is not 1.2.
+        is_decimal = re.fullmatch(r"-?(?:\d+,\d\d+|0,\d)", other)
+        if is_decimal and other.replace(",", ".") == one:
+            return Finding(True, "a decimal comma")
     gold_form, form = read_form(gold), read_form(answer)
     for one, other in ((gold_form, form), (form, gold_form)):
         if not (isinstance(one, Words) and isinstance(other, Quantity)):

@@ -49,7 +49,7 @@ def read_quantity(text: str) -> Quantity | None:
         if rest is None or (rest.unit is not None and rest.unit.noun != ""):
             dollars = rest is not None and rest.unit == read_unit(match[2])
             return rest if dollars else None
-        return Quantity(rest.node, read_unit(match[2].rstrip(".")), rest.is_percent, rest.whole)
+        return Quantity(rest.node, read_unit(match[2].rstrip(".")), rest.is_percent)
     if match := _PERCENT.search(text):
         node = _expression(text[: match.start()].removesuffix("\\").strip())
         return Quantity(node, None, True) if node is not None else None

@@ -99,6 +99,7 @@ modulo sqrt over squared cubed divided multiplied by at exactly base ways possib
 """
 _NEVER = frozenset(_QUALIFIERS.split()) - {"possible", "ways"}
 _POWER_WORDS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
+_CLASSIFIER = "个"  # stands for every Chinese measure word: it counts, and measures nothing
 _ADVERB = re.compile(r"\s+(?:away|long|tall|wide|high|old|deep|each|in total|total|altogether)$")
 _TOKEN = re.compile(
     r"\s*(?:(?P<over>/|\bper\b|\ba\b(?=\s+[a-z]))|(?P<times>\\cdot|\*|-)|"
@@ -130,6 +131,8 @@ def same_unit(one: Unit, other: Unit) -> Fraction | None:
     """How many of `other` are in `one`, or None when they do not measure the same."""
     if one.noun is not None or other.noun is not None:
         if "" in (one.noun, other.noun):  # "5 units" fits everything
+            return Fraction(1)
+        if None not in (one.noun, other.noun) and _CLASSIFIER in (one.noun, other.noun):
             return Fraction(1)
         return Fraction(1) if one.noun == other.noun else None
     return one.size / other.size if one.powers == other.powers else None
@@ -195,7 +198,8 @@ def _noun(text: str) -> Unit | None:
     """What is counted: a few words of which none changes the value."""
     text = re.sub(r"\^\s*\{?[23]\}?$", "", text).strip()
     if re.fullmatch(r"[\u4e00-\u9fff]{1,6}", text):
-        return Unit((), Fraction(1), "" if text in _GENERIC or text[0] in _GENERIC else text)
+        is_classifier = text in _GENERIC or text[0] in _GENERIC
+        return Unit((), Fraction(1), _CLASSIFIER if is_classifier else text)
     words = re.findall(r"[A-Za-z]+", text)
     if not re.fullmatch(r"[A-Za-z][A-Za-z '-]*(?:\([a-z ]+\))?", text) or len(words) > 5:
         return None

@@ -329,6 +329,8 @@ def _short_answer(line: str) -> str | None:
     if formula := re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", line):
         return (formula[1] or formula[2]).strip()
     number = next((match for match in _NUMBER.finditer(line) if match[0]), None)
+    if number is not None and re.search(r"\bnot\b|n't\b|不", line[: number.start()]):
+        return line
     return number[0].rstrip(".") if number else line
 
 
