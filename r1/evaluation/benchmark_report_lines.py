@@ -14,6 +14,7 @@ from r1.evaluation.benchmarks import (
     is_generated,
     published_table,
 )
+from r1.run_log import RunError
 
 Row = Mapping[str, Any]
 
@@ -114,11 +115,12 @@ def table_lines(
     """A line for every measured number, and for every published one that was not measured.
 
     `pages` and `not_run` give by row name where its questions are to be read, and why it
-    was not measured. Rows come in the order of the table, further ones after it.
+    was not measured. Rows come in the order of the table, generated ones after it. Raises
+    TaskError for a row that is not known, RunError for one with other lines than the table's.
     """
     by_name = {row["row"]: row for row in rows}
-    further = [name for name in (*by_name, *not_run) if is_generated(name)]
-    names = dict.fromkeys((*BENCHMARKS, *further))
+    unfinished = [name for name in not_run if is_generated(name)]
+    names = dict.fromkeys((*BENCHMARKS, *by_name, *unfinished))
     lines: list[TableLine] = []
     for name in names:
         if name in by_name:
@@ -129,7 +131,12 @@ def table_lines(
 
 
 def _measured(row: Row, pages: str) -> list[TableLine]:
-    evaluation = row["evaluation"]
+    evaluation, asked_lines = row["evaluation"], find_benchmark(row["row"]).lines
+    if len(row["lines"]) != len(asked_lines):
+        raise RunError(
+            f"row {row['row']}: made by another version of r1, with {len(row['lines'])} lines "
+            f"instead of {len(asked_lines)}; compute it again with r1 evaluate --regrade"
+        )
     return [
         TableLine(
             row=row["row"],
@@ -161,7 +168,7 @@ def _measured(row: Row, pages: str) -> list[TableLine]:
             pages=pages,
             not_run="",
         )
-        for line, asked in zip(row["lines"], find_benchmark(row["row"]).lines, strict=True)
+        for line, asked in zip(row["lines"], asked_lines, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from r1.evaluation import benchmark_report
 from r1.evaluation.benchmark_report import is_evaluation_folder, read_table, write_outputs
 from r1.evaluation.benchmarks import published_models
 from r1.run_log import RunError
+from r1.tasks.task import TaskError
 from tests.evaluation.evaluation_folders import PageChecker, make_record, write_row
 
 
@@ -152,6 +153,17 @@ def test_folders_without_one_evaluation_are_refused(tmp_path: Path) -> None:
     write_row(tmp_path / "a", "gsm8k", record, 1)
     write_row(tmp_path / "b", "math500", record, 1, model="other")
     with pytest.raises(RunError, match=r"several evaluations \(my-model, other\)"):
+        read_table(tmp_path)
+
+
+def test_a_result_of_another_version_is_refused(tmp_path: Path) -> None:
+    row = write_row(tmp_path, "aime2024", [make_record("1", 0)], num_problems=1)
+    result = json.loads((row / "result.json").read_text())
+    (row / "result.json").write_text(json.dumps({**result, "lines": result["lines"][:1]}))
+    with pytest.raises(RunError, match=r"row aime2024: .* 1 lines instead of 2; .* --regrade"):
+        read_table(tmp_path)
+    (row / "result.json").write_text(json.dumps({**result, "row": "aime1924"}))
+    with pytest.raises(TaskError, match="unknown row 'aime1924'"):
         read_table(tmp_path)
 
 
