@@ -223,7 +223,7 @@ def _judge(options: EvaluationOptions, output: Path) -> Judge | None:
 
     key = options.judge.key_env or options.server.api_key_env
     server = ServerConfig(url=url, model=options.judge.model, api_key_variable=key)
-    return ServerJudge(JudgeConfig(server=server, cache=output / "judge_cache.jsonl"))
+    return ServerJudge(JudgeConfig(server=server, cache=output / "judge_cache.sqlite"))
 
 
 def _print_table(paths: Sequence[Path]) -> None:

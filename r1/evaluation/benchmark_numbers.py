@@ -9,8 +9,10 @@ from r1.evaluation.alpaca_eval import HOW_TO_GET_GAMED, alpaca_eval_result
 from r1.evaluation.arena_hard import arena_hard_result
 from r1.evaluation.codeforces_rating import codeforces_numbers
 from r1.evaluation.record_file import Record
+from r1.evaluation.simpleqa import simpleqa_result
 from r1.records import Problem
 from r1.tasks.benchmark_data import locate
+from r1.tasks.ifeval import official_scores
 from r1.tasks.task import TaskError
 
 
@@ -73,8 +75,30 @@ def _codeforces(records: Sequence[Record], problems: Sequence[Problem]) -> RowNu
     return RowNumbers({name: Number(value) for name, value in numbers.items()}, notes)
 
 
+def _simpleqa(records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    result = simpleqa_result(records)
+    note = (
+        f"attempted {100 * result.attempted:.1f}, correct of those "
+        f"{100 * result.correct_given_attempted:.1f}, F-score {100 * result.f_score:.1f}"
+    )
+    return RowNumbers(notes=[note])
+
+
+def _ifeval(records: Sequence[Record], problems: Sequence[Problem]) -> RowNumbers:
+    graded = [record["parts"] for record in records if "num_instructions" in record["parts"]]
+    scores = official_scores(graded)
+    note = (
+        f"instructions strict {100 * scores.instruction_strict:.1f}, prompts loose "
+        f"{100 * scores.prompt_loose:.1f}, instructions loose {100 * scores.instruction_loose:.1f}"
+    )
+    return RowNumbers(notes=[note])
+
+
 _COMPUTED: dict[str, Callable[[Sequence[Record], Sequence[Problem]], RowNumbers]] = {
     "alpaca_eval": _alpaca_eval,
     "arena_hard": _arena_hard,
+    "chinese_simpleqa": _simpleqa,
     "codeforces": _codeforces,
+    "ifeval": _ifeval,
+    "simpleqa": _simpleqa,
 }

@@ -249,6 +249,16 @@ _ROWS = (
     _maths("cmath", "CMATH", 600, "CC BY 4.0", category="Chinese"),
     _maths("gaokao2024", "Gaokao 2024", 91, "MIT", category="Chinese"),
     _row(
+        "swebench_localisation",
+        "Code",
+        "SWE Verified, files",
+        "Localised",
+        500,
+        num_samples=1,
+        is_published=False,
+        licence="MIT",
+    ),
+    _row(
         "humaneval",
         "Code",
         "HumanEval",

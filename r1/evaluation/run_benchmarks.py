@@ -114,7 +114,10 @@ def measure_row(plan: RowPlan, opened: Opened) -> None:
         config.output / RECORDS_FILE,
         opened.weights,
     )
-    facts = row_facts(config, plan.task, chosen_problems(plan.task, config))
+    # A server lists what it finally did not give; the engine gives everything.
+    failures = getattr(opened.generator, "failures", ())
+    notes = [f"{len(failures)} replies failed; first: {failures[0].reason}"] if failures else []
+    facts = row_facts(config, plan.task, chosen_problems(plan.task, config), notes)
     write_row_result(config.output, plan.benchmark, records, facts)
 
 
