@@ -143,7 +143,7 @@ def question_units(question: str) -> list[Unit]:
     found = []
     pattern = (
         r"(?:square |cubic |平方|立方)?"
-        r"(?:[A-Za-z]{3,}|厘米|毫米|千米|公里|分米|米|千克|克|吨|小时|分钟|秒)"
+        r"(?:(?!in\b)[A-Za-z]{2,}|厘米|毫米|千米|公里|分米|米|千克|克|吨|小时|分钟|秒)"
     )
     for word in re.findall(pattern, question):
         unit = _measured(word.lower() if word.isascii() else word)

@@ -16,6 +16,7 @@ from r1.rewards.answer_question import read_question
         ("(x-1)(x+1)", "x^2-1", "Factor $x^2-1$.", False),
         ("5", "5 m", "How many meters is it?", True),
         ("5", "5 m", "How many centimeters is it?", False),
+        ("50", "50 cm", "Of 2 meters a quarter is cut off. How many cm?", True),
         ("3.3", r"\frac{10}{3}", "Round to the nearest tenth.", True),
         ("3.3", r"\frac{10}{3}", None, False),
         ("33.3", r"\frac{100}{3}", None, True),
