@@ -34,7 +34,7 @@ _LIMITS = SandboxLimits(
     address_space_bytes=None,  # the runtimes of Java, Go and Node reserve far more than they use
     folder_bytes=1024 * _MIB,
     file_bytes=256 * _MIB,
-    num_processes=256,
+    num_processes=4096,  # an exercise starts a thousand threads
     num_open_files=1024,
 )
 _CATCH_MAIN = "test/tests-main.cpp"
@@ -272,8 +272,8 @@ def _java_missing(exercise: Exercise, toolchains: Toolchains) -> str:
 def _java_script(exercise: Exercise, toolchains: Toolchains) -> str:
     jars = shlex.quote(":".join(os.path.realpath(jar) for jar in toolchains.java_jars))
     compile_all = f"find src -name '*.java' | xargs javac -nowarn -cp {jars} -d classes"
-    launcher = "org.junit.platform.console.ConsoleLauncher"
-    return f"{compile_all} && java -cp classes:{jars} {launcher} execute --scan-class-path classes"
+    launcher = "org.junit.platform.console.ConsoleLauncher execute --fail-if-no-tests"
+    return f"{compile_all} && java -cp classes:{jars} {launcher} --scan-class-path classes"
 
 
 def _run_disabled_java(text: str) -> str:
@@ -306,7 +306,7 @@ _LANGUAGES = {
     "java": _Language(
         _java_missing,
         _java_script,
-        _says(r"^\[\s+0 tests failed"),
+        _says(r"^\[\s+[1-9]\d* tests successful"),
         _run_disabled_java,
     ),
 }

@@ -53,7 +53,8 @@ class Decontaminator:
 
     A text is contaminated when it shares `num_words` consecutive words with a test
     text (R1, arXiv 2501.12948: 10-grams), or holds the same words as a test text
-    that is too short to have any such run.
+    that is too short to have any such run. Runs of numbers alone, 1 to 10 for one, are in
+    too many texts to tell anything.
 
     `groups[i]` names the benchmark of text i. N-grams that more than 1% of a group's
     texts have, and at least ten of them, are its prompt's form and are left out; without
@@ -107,7 +108,10 @@ class Decontaminator:
         lasts = np.searchsorted(self._hashes, hashes[starts], "right")
         for place in np.flatnonzero(lasts > firsts).tolist():
             start = int(starts[place])
-            ngram = " ".join(words[start : start + self.num_words])
+            run = words[start : start + self.num_words]
+            if all(word.isdigit() for word in run):
+                continue
+            ngram = " ".join(run)
             for source in self._sources[firsts[place] : lasts[place]].tolist():
                 # Two n-grams can have one hash; the words decide.
                 if source not in found and f" {ngram} " in self._joined(source):

@@ -31,6 +31,12 @@ def test_contamination(text: str, is_contaminated: bool) -> None:
     assert tests.is_contaminated(text) == is_contaminated
 
 
+def test_counting_is_no_repetition() -> None:
+    tests = Decontaminator(["Print 1 2 3 4 5 6 7 8 9 10, then stop"])
+    assert not tests.is_contaminated("1, 2, 3, 4, 5, 6, 7, 8, 9, 10")
+    assert tests.is_contaminated("2 3 4 5 6 7 8 9 10: then")
+
+
 def test_each_han_character_is_a_word() -> None:
     assert words_of("答案是 42。OK") == ["答", "案", "是", "42", "ok"]
 
