@@ -99,14 +99,17 @@ class Experts(nn.Module):
         """The weighted sum [N, D] of every token's experts."""
         num_tokens, num_chosen = experts_NA.shape
         order = experts_NA.flatten().argsort(stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
         ends_E = torch.bincount(experts_NA.flatten(), minlength=self.num_experts).cumsum(0)
         # One copy of a token for each of its experts, then a permutation: its gradient is a
         # permutation too and the copies' a sum, so training repeats bit for bit.
         copies = hidden_ND[:, None].expand(-1, num_chosen, -1).flatten(0, 1)
-        gate, up = grouped_linear(copies[order], self.gate_up_proj, ends_E).chunk(2, -1)
+        rows = copies.index_select(0, order)
+        gate, up = grouped_linear(rows, self.gate_up_proj, ends_E).chunk(2, -1)
         output = grouped_linear(F.silu(gate) * up, self.down_proj, ends_E)
-        output_NAD = output[order.argsort()].unflatten(0, (num_tokens, num_chosen))
-        return torch.einsum("NA,NAD->ND", weights_NA.to(output.dtype), output_NAD)
+        output_NAD = output.index_select(0, place).unflatten(0, (num_tokens, num_chosen))
+        return torch.bmm(weights_NA[:, None].to(output.dtype), output_NAD)[:, 0]
 
 
 def grouped_linear(rows: Tensor, weight_EFD: Tensor, ends_E: Tensor) -> Tensor:

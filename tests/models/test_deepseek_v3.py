@@ -245,6 +245,7 @@ def test_released_config_is_read_and_written_back():
         ({"moe_layer_freq": 2}, "moe_layer_freq"),
         ({"kv_lora_rank": None}, "missing key kv_lora_rank"),
         ({"num_key_value_heads": 2}, "num_key_value_heads"),
+        ({"v_head_dim": 32}, "v_head_dim (32)"),
     ],
 )
 def test_what_is_not_supported_is_named(make_v3, changes, words):

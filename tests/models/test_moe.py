@@ -109,3 +109,34 @@ def test_trace_records_the_routing_and_repeats_it(make_v3):
     assert (model(ids_BT, positions_BT) - hidden_BTD).abs().max() > 1e-2
     replayed = RoutingTrace(replay=recorded.experts)
     assert torch.equal(model(ids_BT, positions_BT, trace=replayed), hidden_BTD)
+
+
+def share_of_flips(left: RoutingTrace, right: RoutingTrace) -> float:
+    """Part of the (token, layer) pairs that go to another set of experts."""
+    pairs = [(left.experts[layer], right.experts[layer]) for layer in left.experts]
+    flips = [(a.sort(1).values != b.sort(1).values).any(1) for a, b in pairs]
+    return torch.cat(flips).float().mean().item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 0.0), (torch.bfloat16, 0.1)])
+def test_routing_of_sampler_and_trainer(make_v3, dense_cache, dtype, bound):
+    """How often the absorbed form in a cache routes otherwise than the plain one.
+
+    In fp32 never; in bf16 about one token and layer in sixty at this size, and the trainer
+    comes closer to the sampler when it repeats the sampler's routing.
+    """
+    model = make_v3().to(dtype)
+    for layer in model.moe_layers():
+        layer.gate.e_score_correction_bias.data = layer.gate.e_score_correction_bias.data.float()
+    ids_BT = torch.randint(0, 89, (1, 400), generator=torch.Generator().manual_seed(2))
+    positions_BT = torch.arange(400)[None]
+    sampler, trainer = RoutingTrace(), RoutingTrace()
+    sampled_BTD = model(ids_BT, positions_BT, dense_cache, trace=sampler)
+    trained_BTD = model(ids_BT, positions_BT, trace=trainer)
+    flips = share_of_flips(sampler, trainer)
+    assert flips <= bound
+    replayed_BTD = model(ids_BT, positions_BT, trace=RoutingTrace(replay=sampler.experts))
+    gap = (trained_BTD - sampled_BTD).float().abs().mean().item()
+    replayed_gap = (replayed_BTD - sampled_BTD).float().abs().mean().item()
+    assert replayed_gap < gap if flips else replayed_gap == gap
