@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Nearer than this to a row's name, a word was meant as one.
 _NEAR = 0.75
+# Settings that are no row's.
+_ELSEWHERE = ("model=", "output=", "server.", "judge.")
 _DEFAULT_FOLDER = Path("runs/evaluate")
 
 
@@ -62,12 +65,14 @@ class EvaluationOptions:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The arguments by what they are."""
+    """The arguments by what they are; `server.x=1` and `judge.x=1` are settings of theirs."""
 
     model: str | None
     rows: Sequence[str]
     overrides: Sequence[str]
     output: Path | None
+    server: Sequence[str]
+    judge: Sequence[str]
 
 
 def perform(arguments: Sequence[str], options: EvaluationOptions) -> None:
@@ -119,8 +124,14 @@ def split_words(arguments: Sequence[str], output: Path | None) -> Words:
             f"one model, not {len(models)}: {', '.join(models)} (r1 evaluate --list shows the rows)"
         )
     outputs = [Path(text.partition("=")[2]) for text in overrides if text.startswith("output=")]
-    kept = [text for text in overrides if text.partition("=")[0] not in ("model", "output")]
-    return Words(models[0] if models else None, rows, kept, output or next(iter(outputs), None))
+    return Words(
+        model=models[0] if models else None,
+        rows=rows,
+        overrides=[t for t in overrides if not t.startswith(_ELSEWHERE)],
+        output=output or next(iter(outputs), None),
+        server=[t.removeprefix("server.") for t in overrides if t.startswith("server.")],
+        judge=[t.removeprefix("judge.") for t in overrides if t.startswith("judge.")],
+    )
 
 
 def _measure(words: Words, options: EvaluationOptions) -> None:
@@ -139,7 +150,7 @@ def _measure(words: Words, options: EvaluationOptions) -> None:
         model = str(chosen.path)
         if chosen.prompt_style is not None:
             overrides.insert(0, f"prompt_style={chosen.prompt_style}")
-    judge = _judge(options, output)
+    judge = _judge(options, output, words.judge)
     if options.actions.dry_run:
         print(preview_benchmarks(model, words.rows, output, overrides, judge))
         return
@@ -157,7 +168,7 @@ def _score_responses(words: Words, options: EvaluationOptions) -> None:
         )
     path = options.actions.responses.expanduser()
     output = words.output or _DEFAULT_FOLDER / path.name.partition(".")[0]
-    judge = _judge(options, output)
+    judge = _judge(options, output, words.judge)
     paths = score_responses(words.rows[0], path, output, words.overrides, judge)
     for line in numbers_text(output):
         print(line)
@@ -200,30 +211,41 @@ def _server(words: Words, options: EvaluationOptions) -> ServerConfig | None:
     if options.server.base_url is None:
         return None
     from r1.backends.openai_http_client import ServerConfig
+    from r1.config import load_config
 
     name = options.server.model_name or words.model
     if name is None:
         raise ValueError("--base-url needs a model: r1 evaluate MODEL ROW --base-url URL")
-    return ServerConfig(
-        url=options.server.base_url,
-        model=name,
-        endpoint=options.server.endpoint,
-        api_key_variable=options.server.api_key_env,
-    )
+    given = {
+        "url": options.server.base_url,
+        "model": name,
+        "endpoint": options.server.endpoint,
+        "api_key_variable": options.server.api_key_env,
+    }
+    return load_config(ServerConfig, None, [*_settings(given), *words.server])
 
 
-def _judge(options: EvaluationOptions, output: Path) -> Judge | None:
+def _judge(options: EvaluationOptions, output: Path, settings: Sequence[str] = ()) -> Judge | None:
     if options.judge.model is None:
         return None
     url = options.judge.url or options.server.base_url
     if url is None:
         raise ValueError("--judge needs its server: --judge-url URL")
-    from r1.backends.openai_http_client import ServerConfig
+    from r1.config import load_config
     from r1.evaluation.judges import JudgeConfig, ServerJudge
 
-    key = options.judge.key_env or options.server.api_key_env
-    server = ServerConfig(url=url, model=options.judge.model, api_key_variable=key)
-    return ServerJudge(JudgeConfig(server=server, cache=output / "judge_cache.sqlite"))
+    given = {
+        "server.url": url,
+        "server.model": options.judge.model,
+        "server.api_key_variable": options.judge.key_env or options.server.api_key_env,
+        "cache": str(output / "judge_cache.sqlite"),
+    }
+    return ServerJudge(load_config(JudgeConfig, None, [*_settings(given), *settings]))
+
+
+def _settings(given: Mapping[str, str | None]) -> list[str]:
+    """Options as `key="value"`; what was not given is left to the config."""
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def _print_table(paths: Sequence[Path]) -> None:

@@ -25,6 +25,9 @@ def test_rows_model_and_settings_are_told_apart() -> None:
     words = split_words(["tiny", "gsm8k", "seed=1", "reasoning_gym/chain_sum", "output=x"], None)
     assert (words.model, words.rows) == ("tiny", ["gsm8k", "reasoning_gym/chain_sum"])
     assert (words.overrides, words.output) == (["seed=1"], Path("x"))
+    theirs = split_words(["server.num_concurrent=2", "judge.has_logprobs=false"], None)
+    assert (theirs.server, theirs.judge) == (["num_concurrent=2"], ["has_logprobs=false"])
+    assert theirs.overrides == []
     assert split_words(["model=tiny", "codeforces_rating"], Path("y")).model == "tiny"
 
 
@@ -41,6 +44,11 @@ def test_rows_model_and_settings_are_told_apart() -> None:
         (["tiny", "simpleqa"], "row 'simpleqa' cannot be measured: it needs a judge: --judge"),
         (["tiny", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["gsm8k", "--base-url", "http://localhost:1/v1"], "--base-url needs a model"),
+        (
+            ["m", "gsm8k", "--base-url", "http://localhost:1/v1", "server.num_concurent=2"],
+            "did you mean num_concurrent?",
+        ),
+        (["m", "gsm8k", "--base-url", "localhost:1"], "is not a server's address"),
         (["m", "simpleqa", "--judge", "j"], "--judge needs its server: --judge-url URL"),
         (["tiny", "gsm8k", "--responses", "r.jsonl"], "--responses needs one row and no model"),
         (["gsm8k", "--responses", "nowhere.jsonl"], "nowhere.jsonl: no such file"),

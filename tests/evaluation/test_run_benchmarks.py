@@ -32,7 +32,7 @@ def test_a_server_is_measured_on_rows(script: Script, tmp_path: Path) -> None:
     )
     output = tmp_path / "out"
     arguments = ["evaluate", "m", "gsm8k", "--base-url", script.url, "-o", str(output)]
-    arguments += [f"task.test_path={data}", "num_samples=2"]
+    arguments += [f"task.test_path={data}", "num_samples=2", "server.num_concurrent=2"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     row = json.loads((output / "gsm8k" / "result.json").read_text())
