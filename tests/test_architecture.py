@@ -30,6 +30,8 @@ FLOORS = {
     "config": 0,
     "atomic_files": 0,
     "run_log": 0,
+    "gguf_file": 0,
+    "untrusted_files": 0,
     "progress": 0,
     "mesh": 0,
 }

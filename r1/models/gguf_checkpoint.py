@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFReader, ReaderTensor
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from torch import Tensor
 
+from r1.gguf_file import GgufTensor, read_gguf_header
 from r1.models.architectures import allocate_model
+from r1.models.layers import inverse_frequencies
 from r1.models.llama import LlamaForCausalLM
-from r1.models.model_config import ModelConfig, unknown_name_message
-from r1.models.weights import fill_weights
+from r1.models.model_config import ModelConfig, RopeParameters, unknown_name_message
+from r1.models.weights import StoredTensor, check_stored, fill_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +47,11 @@ _LAYER_NAMES = {
     "ffn_down": "mlp.down_proj",
 }
 
+# What llama3's RoPE scaling divides each frequency by.
+_ROPE_FACTORS = "rope_freqs.weight"
+_KIND_NUMBERS = frozenset(kind.value for kind in GGML_QUANT_SIZES)
+
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-
-
-class _PlainArrayReader(GGUFReader):
-    """GGUFReader over a plain view of its memory map.
-
-    It slices its data once for every token and merge of the vocabulary, and
-    numpy's memmap subclass makes each slice several times slower.
-    """
-
-    @property
-    def data(self) -> np.ndarray:  # type: ignore[override]
-        return self._plain_data
-
-    @data.setter
-    def data(self, memory_map: np.memmap) -> None:
-        self._plain_data = memory_map.view(np.ndarray)
 
 
 class GgufCheckpoint:
@@ -70,45 +60,86 @@ class GgufCheckpoint:
     def __init__(self, path: str | Path) -> None:
         """Open and check `path`; ValueError when it is no GGUF file or of another family."""
         self.path = Path(path)
-        if not self.path.is_file():
-            raise ValueError(f"{self.path}: no such file")
-        try:
-            self._reader = _PlainArrayReader(self.path)
-        except (ValueError, IndexError, KeyError, OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.path}: not a readable GGUF file ({error})") from error
-        name = self._metadata("general.architecture")
+        header = read_gguf_header(self.path)
+        self._metadata = header.metadata
+        self._tensors = {tensor.name: tensor for tensor in header.tensors}
+        name = self._metadata.get("general.architecture")
         if name not in _FAMILIES:
             message = unknown_name_message("GGUF architecture", name, _FAMILIES)
             raise ValueError(f"{self.path}: {message}")
+        if self._metadata.get("split.count", 0) > 1:
+            raise ValueError(
+                f"{self.path}: one of {self._metadata['split.count']} parts; join them first "
+                "with `llama-gguf-split --merge FIRST-PART OUTPUT`"
+            )
         self._prefix = name
         self._family = _FAMILIES[name]
+        self._bytes = np.memmap(self.path, mode="r").view(np.ndarray)
+        for tensor in header.tensors:
+            self._check_place(tensor)
         self.config = ModelConfig.from_dict(self._config_dict(), source=str(self.path))
+
+    def stored(self) -> dict[str, StoredTensor]:
+        """Every weight that `tensors` gives, by its Hugging Face name."""
+        return {
+            _hf_name(self.path, tensor.name): StoredTensor(self.path, "F32", tensor.shape)
+            for tensor in self._weights()
+        }
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight as fp32, named and laid out as in a Hugging Face checkpoint."""
-        for stored in self._reader.tensors:
-            name = hf_tensor_name(stored.name)
-            if name is None:
-                raise ValueError(f"{self.path}: tensor {stored.name} is not supported")
-            yield name, self._unpermuted(stored.name, _dequantized(stored, self.path))
+        for tensor in self._weights():
+            yield _hf_name(self.path, tensor.name), self._unpermuted(tensor)
 
-    def _unpermuted(self, name: str, tensor: Tensor) -> Tensor:
-        """Undo the converter's row order of q and k (interleaved pairs to split halves)."""
-        part = name.split(".")[-2]
+    def _weights(self) -> Iterator[GgufTensor]:
+        return (tensor for name, tensor in self._tensors.items() if name != _ROPE_FACTORS)
+
+    def _check_place(self, tensor: GgufTensor) -> None:
+        """Raise ValueError for a tensor of an unknown type or outside the file."""
+        if tensor.kind not in _KIND_NUMBERS:
+            raise ValueError(f"{self.path}: {tensor.name} has unknown type {tensor.kind}")
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
+        num_values = math.prod(tensor.shape)
+        if not tensor.shape or tensor.shape[-1] % block:
+            raise ValueError(
+                f"{self.path}: rows of {tensor.name} {list(tensor.shape)} do not make blocks "
+                f"of {block}"
+            )
+        if tensor.offset + num_values // block * size > len(self._bytes):
+            raise ValueError(
+                f"{self.path}: not a readable GGUF file (truncated: {tensor.name} "
+                f"{list(tensor.shape)} ends behind its {len(self._bytes):,} bytes)"
+            )
+
+    def _values(self, tensor: GgufTensor) -> np.ndarray:
+        """A tensor dequantised to fp32."""
+        kind = GGMLQuantizationType(tensor.kind)
+        block, size = GGML_QUANT_SIZES[kind]
+        row_bytes = tensor.shape[-1] // block * size
+        stop = tensor.offset + math.prod(tensor.shape[:-1]) * row_bytes
+        rows = self._bytes[tensor.offset : stop].reshape(*tensor.shape[:-1], row_bytes)
+        try:
+            return dequantize(rows, kind)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"{self.path}: quantisation {kind.name} of {tensor.name} is unknown"
+            ) from error
+
+    def _unpermuted(self, tensor: GgufTensor) -> Tensor:
+        """The weight, with the converter's row order of q and k undone (pairs to halves)."""
+        values = self._values(tensor)
+        rows = torch.from_numpy(values if values.flags.writeable else values.copy())
+        part = tensor.name.split(".")[-2]
         if not self._family.is_rope_permuted or part not in ("attn_q", "attn_k"):
-            return tensor
+            return rows
         heads = self.config.num_attention_heads
         if part == "attn_k":
             heads = self.config.num_key_value_heads
-        pairs = tensor.view(heads, -1, 2, *tensor.shape[1:])
-        return pairs.transpose(1, 2).reshape(tensor.shape)
-
-    def _metadata(self, key: str, default: Any = None) -> Any:
-        field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        pairs = rows.view(heads, -1, 2, *rows.shape[1:])
+        return pairs.transpose(1, 2).reshape(rows.shape)
 
     def _architecture_value(self, key: str, default: Any = None) -> Any:
-        value = self._metadata(f"{self._prefix}.{key}", default)
+        value = self._metadata.get(f"{self._prefix}.{key}", default)
         if value is None:
             raise ValueError(f"{self.path}: missing metadata {self._prefix}.{key}")
         return value
@@ -116,18 +147,20 @@ class GgufCheckpoint:
     def _config_dict(self) -> dict[str, Any]:
         """The file's metadata as the `config.json` it was converted from."""
         value = self._architecture_value
-        names = {item.name for item in self._reader.tensors}
-        embedding = next((t for t in self._reader.tensors if t.name == "token_embd.weight"), None)
+        embedding = self._tensors.get("token_embd.weight")
         if embedding is None:
             raise ValueError(f"{self.path}: missing tensor token_embd.weight")
-        heads = value("attention.head_count")
-        head_dim = value("attention.key_length", value("embedding_length") // heads)
+        heads, width = value("attention.head_count"), value("embedding_length")
+        if not all(isinstance(size, int) and size > 0 for size in (heads, width)):
+            raise ValueError(f"{self.path}: {heads!r} heads in a width of {width!r}")
+        head_dim = value("attention.key_length", width // heads)
         if value("rope.dimension_count", head_dim) != head_dim:
             raise ValueError(f"{self.path}: RoPE on a part of each head is not supported")
+        theta = _shortest_float(value("rope.freq_base", 10_000.0))
         raw = {
             "architectures": [self._family.architecture],
-            "vocab_size": int(embedding.shape[1]),
-            "hidden_size": value("embedding_length"),
+            "vocab_size": embedding.shape[0],
+            "hidden_size": width,
             "intermediate_size": value("feed_forward_length"),
             "num_hidden_layers": value("block_count"),
             "num_attention_heads": heads,
@@ -135,29 +168,74 @@ class GgufCheckpoint:
             "head_dim": head_dim,
             "max_position_embeddings": value("context_length"),
             "rms_norm_eps": _shortest_float(value("attention.layer_norm_rms_epsilon")),
-            "attention_bias": "blk.0.attn_output.bias" in names,
-            "mlp_bias": "blk.0.ffn_down.bias" in names,
-            "tie_word_embeddings": "output.weight" not in names,
-            "rope_theta": _shortest_float(value("rope.freq_base", 10_000.0)),
-            "rope_scaling": self._rope_scaling(names),
+            "attention_bias": "blk.0.attn_output.bias" in self._tensors,
+            "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
+            "tie_word_embeddings": "output.weight" not in self._tensors,
+            "rope_theta": theta,
+            "rope_scaling": self._rope_scaling(theta, head_dim),
         }
         for token in ("bos", "eos", "padding"):
-            token_id = self._metadata(f"tokenizer.ggml.{token}_token_id")
+            token_id = self._metadata.get(f"tokenizer.ggml.{token}_token_id")
             if token_id is not None:
                 raw[f"{token.removesuffix('ding')}_token_id"] = token_id
         return raw
 
-    def _rope_scaling(self, tensor_names: set[str]) -> dict[str, Any] | None:
-        if "rope_freqs.weight" in tensor_names:
-            # The converter folds llama3 scaling into a table and drops its parameters.
-            raise ValueError(
-                f"{self.path}: llama3 RoPE scaling cannot be read back from a GGUF file; "
-                "use the safetensors checkpoint"
-            )
+    def _rope_scaling(self, theta: float, head_dim: int) -> dict[str, Any] | None:
+        if _ROPE_FACTORS in self._tensors:
+            factors = self._values(self._tensors[_ROPE_FACTORS]).ravel()
+            found = llama3_scaling(torch.from_numpy(factors.copy()), theta, head_dim)
+            if found is None:
+                raise ValueError(f"{self.path}: {_ROPE_FACTORS} is not llama3 RoPE scaling")
+            return found.to_dict()
         kind = self._architecture_value("rope.scaling.type", "none")
         if kind == "none":
             return None
-        return {"rope_type": kind, "factor": self._architecture_value("rope.scaling.factor")}
+        scaling = {"rope_type": kind, "factor": self._architecture_value("rope.scaling.factor")}
+        key = "rope.scaling.original_context_length"
+        original = self._metadata.get(f"{self._prefix}.{key}")
+        return (
+            scaling
+            if original is None
+            else scaling | {"original_max_position_embeddings": original}
+        )
+
+
+def llama3_scaling(factors: Tensor, theta: float, head_dim: int) -> RopeParameters | None:
+    """The llama3 scaling whose table llama.cpp's converter wrote; None when it is another's.
+
+    The converter (`LlamaModel.generate_extra_tensors`) divides every frequency by a factor
+    and drops the parameters. Between wavelengths that keep their frequency and those that
+    are divided by the whole `factor`, the kept share is linear in the turns that a
+    frequency makes in the original context, so two points of it give back its two
+    constants. They are known up to a common scale, which `low_freq_factor` = 1, that of
+    all released models, settles.
+    """
+    plain = inverse_frequencies(RopeParameters(rope_theta=theta), head_dim)
+    if factors.shape != plain.shape or not bool((factors >= 1).all()):
+        return None
+    factor = round(float(factors.max()), 4)
+    between = ((factors > 1.001) & (factors < factor * 0.999)).nonzero().ravel()
+    high, context = 4.0, 8192.0
+    if len(between):
+        first, last = int(between[0]), int(between[-1])
+        kept = (1 / factors.double() - 1 / factor) / (1 - 1 / factor)
+        frequencies = plain.double() / (2 * math.pi)
+        if first != last:
+            slope = (kept[first] - kept[last]) / (frequencies[first] - frequencies[last])
+            offset = float(slope * frequencies[first] - kept[first])
+            high = round(1 + 1 / offset, 3) if offset > 0 else high
+        turns = float(kept[first]) * (high - 1) + 1
+        context = turns / float(frequencies[first])
+    found = RopeParameters(
+        rope_type="llama3",
+        rope_theta=theta,
+        factor=factor,
+        low_freq_factor=1.0,
+        high_freq_factor=high,
+        original_max_position_embeddings=round(context),
+    )
+    rebuilt = plain / inverse_frequencies(found, head_dim)
+    return found if torch.allclose(rebuilt, factors, rtol=1e-3) else None
 
 
 def load_gguf_model(
@@ -165,6 +243,7 @@ def load_gguf_model(
 ) -> LlamaForCausalLM:
     """Read a GGUF file as a model; its weights are dequantised and cast to `dtype`."""
     checkpoint = GgufCheckpoint(path)
+    check_stored(checkpoint.config, checkpoint.stored(), source=str(path))
     model = allocate_model(checkpoint.config, dtype, device)
     assert isinstance(model, LlamaForCausalLM)
     fill_weights(model, checkpoint.tensors(), source=str(path))
@@ -181,18 +260,15 @@ def hf_tensor_name(gguf_name: str) -> str | None:
     return None
 
 
-def _dequantized(stored: ReaderTensor, path: Path) -> Tensor:
-    shape = [int(size) for size in reversed(stored.shape)]
-    try:
-        values = dequantize(stored.data, stored.tensor_type)
-    except NotImplementedError as error:
-        kind = stored.tensor_type.name
-        raise ValueError(f"{path}: quantisation {kind} of {stored.name} is unknown") from error
-    return torch.from_numpy(values.copy() if not values.flags.writeable else values).view(shape)
+def _hf_name(path: Path, name: str) -> str:
+    found = hf_tensor_name(name)
+    if found is None:
+        raise ValueError(f"{path}: tensor {name} is not supported")
+    return found
 
 
 def _shortest_float(value: float) -> float:
     """GGUF stores fp32: 9.999999747378752e-06 was written as 1e-05."""
-    if value == 0 or not math.isfinite(value):
+    if not isinstance(value, float) or value == 0 or not math.isfinite(value):
         return value
     return float(f"{value:.7g}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,13 +24,22 @@ from r1.models.fp8 import (
 from r1.models.gguf_checkpoint import load_gguf_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
-from r1.models.weights import fill_weights, shorten_names
+from r1.models.safetensors_files import (
+    INDEX_FILE,
+    PICKLE_SUFFIXES,
+    SINGLE_FILE,
+    open_safetensors,
+    pickle_message,
+    read_headers,
+    weight_files,
+)
+from r1.models.weights import StoredTensor, check_stored, fill_weights
+from r1.untrusted_files import read_json_object
 
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 GENERATION_FILE = "generation_config.json"
 MAX_SHARD_BYTES = 5 * 10**9
+
+_TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def load_model(
@@ -50,20 +57,21 @@ def load_model(
     path = Path(path)
     recover_folder(path)
     if path.suffix in PICKLE_SUFFIXES:
-        raise ValueError(_pickle_message(path))
+        raise ValueError(pickle_message(path))
     if path.suffix == ".gguf" or (path.is_dir() and not (path / "config.json").exists()):
         gguf_path = _gguf_file(path)
         return load_gguf_model(gguf_path, dtype=dtype or torch.float32, device=device)
     if not path.is_dir():
         raise ValueError(f"{path}: no such model folder")
     config = load_config(path)
-    files = _weight_files(path)
-    names = {name: file for file in files for name in _stored_names(file)}
-    dtype = dtype or _checkpoint_dtype(config, files[0])
-    model = allocate_model(_as_stored(config, names), dtype, device)
-    fill_weights(model, _stored_tensors(names, config, dtype), source=str(path))
+    stored = read_headers(weight_files(path))
+    dtype = dtype or _checkpoint_dtype(config, stored)
+    model_config = _as_stored(config, stored)
+    check_stored(model_config, _without_scales(config, stored), source=str(path))
+    model = allocate_model(model_config, dtype, device)
+    fill_weights(model, _stored_tensors(stored, config, dtype), source=str(path))
     if (path / GENERATION_FILE).exists():
-        model.generation_config = _read_json(path / GENERATION_FILE)
+        model.generation_config = read_json_object(path / GENERATION_FILE)
     return model
 
 
@@ -81,7 +89,7 @@ def load_language_model(
 def load_config(folder: str | Path) -> ModelConfig:
     """Read `config.json` of a checkpoint folder; ValueError names what is wrong with it."""
     path = Path(folder) / "config.json"
-    return ModelConfig.from_dict(_read_json(path), source=str(path))
+    return ModelConfig.from_dict(read_json_object(path), source=str(path))
 
 
 def save_model(
@@ -166,73 +174,57 @@ def _split_shards(tensors: Mapping[str, Tensor], max_shard_bytes: int) -> list[l
     return shards
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder: the index's if there is one, else the single one."""
-    index_path = folder / INDEX_FILE
-    if index_path.exists():
-        weight_map = _read_json(index_path).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{index_path}: no weight_map")
-        names = sorted(set(weight_map.values()))
-        # An index comes from outside: it may name files of this folder and no others.
-        outside = [name for name in names if Path(name).name != name]
-        if outside:
-            raise ValueError(f"{index_path}: names a file outside the folder: {outside[0]}")
-        absent = [name for name in names if not (folder / name).exists()]
-        if absent:
-            raise ValueError(f"{folder}: missing weight file {shorten_names(absent)}")
-        return [folder / name for name in names]
-    if (folder / SINGLE_FILE).exists():
-        return [folder / SINGLE_FILE]
-    pickles = [item for item in sorted(folder.iterdir()) if item.suffix in PICKLE_SUFFIXES]
-    if pickles:
-        raise ValueError(_pickle_message(pickles[0]))
-    raise ValueError(f"{folder}: no weights ({SINGLE_FILE} or {INDEX_FILE})")
-
-
-def _stored_names(file: Path) -> list[str]:
-    with _open_safetensors(file) as stored:
-        return list(stored.keys())
-
-
-def _as_stored(config: ModelConfig, names: Mapping[str, Path]) -> ModelConfig:
+def _as_stored(config: ModelConfig, stored: Mapping[str, StoredTensor]) -> ModelConfig:
     """The config of the model in memory: dequantised, with the layers that are there.
 
     transformers writes no multi-token-prediction layers, yet keeps their number.
     """
     extra = {key: value for key, value in config.extra.items() if key != "quantization_config"}
     prefix = f"model.layers.{config.num_hidden_layers}."
-    if config.num_nextn_predict_layers and not any(name.startswith(prefix) for name in names):
+    if config.num_nextn_predict_layers and not any(name.startswith(prefix) for name in stored):
         return replace(config, extra=extra, num_nextn_predict_layers=0)
     return replace(config, extra=extra)
 
 
+def _without_scales(
+    config: ModelConfig, stored: Mapping[str, StoredTensor]
+) -> dict[str, StoredTensor]:
+    """The tensors that are weights; in an FP8 checkpoint the others are their scales."""
+    if config.extra.get("quantization_config"):
+        return {n: tensor for n, tensor in stored.items() if not n.endswith(SCALE_SUFFIX)}
+    for name, tensor in stored.items():
+        if tensor.dtype == "F8_E4M3":
+            raise ValueError(f"{tensor.file}: {name} is in FP8, but config.json does not say how")
+    return dict(stored)
+
+
 def _stored_tensors(
-    names: Mapping[str, Path], config: ModelConfig, dtype: torch.dtype
+    stored: Mapping[str, StoredTensor], config: ModelConfig, dtype: torch.dtype
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor, file by file; FP8 ones dequantised, their scales wherever they lie."""
+    """Every weight, file by file; FP8 ones dequantised, their scales wherever they lie."""
     quantization = config.extra.get("quantization_config")
-    for file in dict.fromkeys(names.values()):
-        with _open_safetensors(file) as stored:
-            for name in stored.keys():  # noqa: SIM118 - not a dict
-                if quantization and name.endswith(SCALE_SUFFIX):
-                    continue
-                tensor = stored.get_tensor(name)
+    names_of: dict[Path, list[str]] = {}
+    for name, found in _without_scales(config, stored).items():
+        names_of.setdefault(found.file, []).append(name)
+    for file, names in names_of.items():
+        with open_safetensors(file) as opened:
+            for name in names:
+                tensor = opened.get_tensor(name)
                 if quantization and tensor.dtype == torch.float8_e4m3fn:
-                    scale_inv = _scales_of(name, names, file, stored)
+                    scale_inv = _scales_of(name, stored, file, opened)
                     blocks = quantization["weight_block_size"]
                     tensor = _dequantize(tensor, scale_inv, dtype, blocks, f"{file}: {name}")
                 yield name, tensor
 
 
-def _scales_of(name: str, names: Mapping[str, Path], file: Path, stored: Any) -> Tensor:
-    """The scales of a weight of `file`, which is open as `stored`; they may lie in another."""
+def _scales_of(name: str, stored: Mapping[str, StoredTensor], file: Path, opened: Any) -> Tensor:
+    """The scales of a weight of `file`, which is open; they may lie in another."""
     name += SCALE_SUFFIX
-    if name not in names:
+    if name not in stored:
         raise ValueError(f"{file}: missing tensor {name}")
-    if names[name] == file:
-        return stored.get_tensor(name)
-    with _open_safetensors(names[name]) as other:
+    if stored[name].file == file:
+        return opened.get_tensor(name)
+    with open_safetensors(stored[name].file) as other:
         return other.get_tensor(name)
 
 
@@ -245,21 +237,13 @@ def _dequantize(
         raise ValueError(f"{where}: {error}") from error
 
 
-def _open_safetensors(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def _checkpoint_dtype(config: ModelConfig, first_file: Path) -> torch.dtype:
-    """The config's dtype, or the stored tensors' when it names none."""
+def _checkpoint_dtype(config: ModelConfig, stored: Mapping[str, StoredTensor]) -> torch.dtype:
+    """The config's dtype, or the first stored tensor's when it names none."""
     named = config.extra.get("dtype") or config.extra.get("torch_dtype")
-    if named in DTYPES:
+    if isinstance(named, str) and named.removeprefix("torch.") in DTYPES:
         return parse_dtype(named)
-    with _open_safetensors(first_file) as stored:
-        dtype = stored.get_tensor(next(iter(stored.keys()))).dtype
-    return dtype if dtype in DTYPES.values() else torch.float32
+    first = next(iter(stored.values()), None)
+    return _TORCH_DTYPES.get(first.dtype if first else "F32", torch.float32)
 
 
 def _gguf_file(path: Path) -> Path:
@@ -271,19 +255,3 @@ def _gguf_file(path: Path) -> Path:
     if found:
         raise ValueError(f"{path}: holds {len(found)} .gguf files; name one of them")
     raise ValueError(f"{path / 'config.json'}: no such file")
-
-
-def _pickle_message(path: Path) -> str:
-    return f"{path}: pickle checkpoints can run code; convert to safetensors"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not readable JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    return values

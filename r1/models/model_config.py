@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from r1.config import nearest_name
+from r1.models.config_checks import check_kinds, check_sizes, object_at
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
@@ -33,7 +34,10 @@ def unknown_name_message(kind: str, name: object, choices: Iterable[str]) -> str
 def is_block_fp8(quantization: Mapping[str, Any]) -> bool:
     """Whether a `quantization_config` means e4m3 weights with a scale for each block."""
     is_fp8 = quantization.get("quant_method") == "fp8" and quantization.get("fmt", "e4m3") == "e4m3"
-    return is_fp8 and len(quantization.get("weight_block_size") or ()) == 2
+    blocks = quantization.get("weight_block_size")
+    if not is_fp8 or not isinstance(blocks, list | tuple) or len(blocks) != 2:
+        return False
+    return all(isinstance(size, int) and size > 0 for size in blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,15 @@ class RopeParameters:
     @classmethod
     def from_config(cls, raw: Mapping[str, Any], source: str) -> RopeParameters:
         """Read `rope_parameters` (transformers 5) or `rope_theta` + `rope_scaling` (before)."""
-        merged = dict(raw.get("rope_scaling") or raw.get("rope_parameters") or {})
+        parameters = object_at(raw, "rope_parameters", source)
+        merged = object_at(raw, "rope_scaling", source) or dict(parameters)
         rope_type = merged.pop("rope_type", None) or merged.get("type") or "default"
         merged.pop("type", None)
         if rope_type not in ROPE_TYPES:
             raise ValueError(
                 f"{source}: {unknown_name_message('rope_type', rope_type, ROPE_TYPES)}"
             )
-        nested_theta = (raw.get("rope_parameters") or {}).get("rope_theta")
+        nested_theta = parameters.get("rope_theta")
         theta = merged.pop("rope_theta", None) or nested_theta or raw.get("rope_theta")
         if merged.pop("partial_rotary_factor", 1.0) != 1.0:
             raise ValueError(f"{source}: partial_rotary_factor must be 1.0 for these architectures")
@@ -104,7 +109,13 @@ class RopeParameters:
             known.setdefault("original_max_position_embeddings", raw["max_position_embeddings"])
         if rope_type != "default" and "factor" not in known:
             raise ValueError(f"{source}: rope_type {rope_type!r} needs a `factor`")
-        return cls(rope_type=rope_type, rope_theta=float(theta or _OLD_ROPE_THETA), **known)
+        known["rope_theta"] = theta or _OLD_ROPE_THETA
+        check_kinds(known, dict.fromkeys(known, "float"), source)
+        zero = [name for name in ("rope_theta", "factor") if known.get(name) == 0]
+        if zero:
+            raise ValueError(f"{source}: {zero[0]} must be above 0")
+        known["rope_theta"] = float(known["rope_theta"])
+        return cls(rope_type=rope_type, **known)
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that this rope type has, as `rope_parameters` writes them."""
@@ -176,7 +187,8 @@ class ModelConfig:
         values = {name: raw[name] for name in keys if raw.get(name) is not None}
         if is_deepseek:
             values = {**_DEEPSEEK_DEFAULTS, **values}
-        _check_sizes(values, _REQUIRED + _DEEPSEEK_REQUIRED * is_deepseek, source)
+        check_sizes(values, _REQUIRED + _DEEPSEEK_REQUIRED * is_deepseek, _OPTIONAL_SIZES, source)
+        check_kinds(values, _KINDS, source)
         heads = values["num_attention_heads"]
         values.setdefault("num_key_value_heads", heads)
         if is_deepseek:
@@ -203,12 +215,13 @@ class ModelConfig:
                 f"{source}: {unknown_name_message('hidden_act', self.hidden_act, ['silu'])}"
             )
         layer_types = self.extra.get("layer_types") or ()
-        is_windowed = any(layer_type != "full_attention" for layer_type in layer_types)
+        kinds = layer_types if isinstance(layer_types, list | tuple) else [layer_types]
+        is_windowed = any(kind != "full_attention" for kind in kinds)
         if is_windowed or self.extra.get("use_sliding_window"):
             raise ValueError(
                 f"{source}: sliding-window attention is not supported; full attention is"
             )
-        quantization = self.extra.get("quantization_config")
+        quantization = object_at(self.extra, "quantization_config", source)
         if quantization and not is_block_fp8(quantization):
             raise ValueError(
                 f"{source}: quantised checkpoints are not supported, except fp8 (e4m3) with a "
@@ -230,6 +243,12 @@ class ModelConfig:
             raise ValueError(f"{source}: moe_layer_freq must be 1")
         if self.num_key_value_heads != self.num_attention_heads:
             raise ValueError(f"{source}: num_key_value_heads must be num_attention_heads")
+        assert self.v_head_dim
+        if self.v_head_dim > self.head_dim:
+            raise ValueError(
+                f"{source}: v_head_dim ({self.v_head_dim}) must be at most qk_nope_head_dim + "
+                f"qk_rope_head_dim ({self.head_dim})"
+            )
         group_size, rest = divmod(self.n_routed_experts, self.n_group)
         if rest or group_size < 2 or self.topk_group > self.n_group:
             raise ValueError(
@@ -324,6 +343,9 @@ _DEEPSEEK_REQUIRED = (
     "n_routed_experts",
     "num_experts_per_tok",
 )
+_OPTIONAL_SIZES = ("num_key_value_heads", "head_dim", "q_lora_rank", "n_group", "topk_group")
+# `int | None` is of the kind int.
+_KINDS = {item.name: str(item.type).partition(" ")[0] for item in fields(ModelConfig)}
 _DEEPSEEK_DEFAULTS = {
     "rope_interleave": True,
     "first_k_dense_replace": 0,
@@ -336,19 +358,10 @@ _DEEPSEEK_DEFAULTS = {
 }
 
 
-def _check_sizes(values: Mapping[str, Any], required: Iterable[str], source: str) -> None:
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise ValueError(f"{source}: missing key {', '.join(missing)}")
-    optional = ("num_key_value_heads", "head_dim", "q_lora_rank", "n_group", "topk_group")
-    for name in (*required, *optional):
-        size = values.get(name, 1)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{source}: {name} must be a whole number above 0, not {size!r}")
-
-
 def _architecture_name(raw: Mapping[str, Any], source: str) -> str:
     names = raw.get("architectures") or []
+    if not isinstance(names, list):
+        raise ValueError(f"{source}: architectures must be a list, not {names!r:.60}")
     name = names[0] if names else _MODEL_TYPES.get(str(raw.get("model_type")))
     if name is None:
         raise ValueError(f'{source}: missing key architectures (for example ["LlamaForCausalLM"])')

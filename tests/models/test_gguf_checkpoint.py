@@ -12,7 +12,12 @@ import torch
 from gguf.quants import dequantize, quantize
 
 from r1.models.catalogue import smollm2_path
-from r1.models.gguf_checkpoint import hf_tensor_name, load_gguf_model
+from r1.models.gguf_checkpoint import (
+    GgufCheckpoint,
+    hf_tensor_name,
+    llama3_scaling,
+    load_gguf_model,
+)
 from r1.models.hf_checkpoint import load_model, save_model
 
 ROW = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -113,6 +118,105 @@ def test_quantised_weights_are_dequantised_and_unpermuted(tmp_path, make_model, 
         assert np.array_equal(got, expected), name
 
 
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def converter_factors(theta: float, head_dim: int, scaling: dict[str, Any]) -> np.ndarray:
+    """llama.cpp's `LlamaModel.generate_extra_tensors`: what each frequency is divided by."""
+    context, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    factors = []
+    for frequency in 1.0 / theta ** (np.arange(0, head_dim, 2) / head_dim):
+        wavelength = 2 * np.pi / frequency
+        if wavelength < context / high:
+            factors.append(1.0)
+        elif wavelength > context / low:
+            factors.append(factor)
+        else:
+            smooth = (context / wavelength - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(factors, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("theta", "head_dim", "changes"),
+    [
+        (500_000.0, 128, {}),  # Llama 3.1 and 3.3
+        (500_000.0, 64, {"factor": 32.0}),  # Llama 3.2 1B
+        (500_000.0, 8, {}),
+        (10_000.0, 128, {"high_freq_factor": 2.5, "original_max_position_embeddings": 4096}),
+        (500_000.0, 128, {"factor": 1.0}),
+    ],
+)
+def test_llama3_scaling_is_read_back_from_its_table(theta, head_dim, changes):
+    scaling = {**LLAMA_3, **changes}
+    factors = torch.from_numpy(converter_factors(theta, head_dim, scaling))
+    found = llama3_scaling(factors, theta, head_dim)
+    assert found is not None
+    rebuilt = converter_factors(theta, head_dim, found.to_dict())
+    assert np.allclose(rebuilt, factors, rtol=1e-4)
+    if head_dim > 8 and scaling["factor"] > 1:
+        assert found.to_dict() == {"rope_theta": theta, **scaling}
+
+
+def test_llama_3_1_comes_back_with_its_scaling(tmp_path, make_model, row_logits):
+    changes = {"hidden_size": 128, "rope_theta": 500_000.0, "rope_scaling": LLAMA_3}
+    model = make_model("LlamaForCausalLM", **changes)
+    factors = converter_factors(500_000.0, 32, LLAMA_3)
+    write_gguf(tmp_path / "model.gguf", model, extra={"rope_freqs.weight": factors})
+    loaded = load_model(tmp_path / "model.gguf")
+    assert loaded.config.rope == model.config.rope
+    assert torch.equal(row_logits(loaded, ROW), row_logits(model, ROW))
+
+
+# Every type that `gguf.quants` quantises in numpy; K and I types it only dequantises.
+@pytest.mark.parametrize("kind", ["Q4_0", "Q5_0", "Q5_1", "TQ1_0", "TQ2_0"])
+def test_other_types_are_dequantised(tmp_path, make_model, kind):
+    quant = gguf.GGMLQuantizationType[kind]
+    model = make_model("Qwen2ForCausalLM", hidden_size=256, intermediate_size=256, head_dim=64)
+    write_gguf(tmp_path / "model.gguf", model, kind=quant)
+    loaded = dict(load_gguf_model(tmp_path / "model.gguf").named_parameters())
+    for name, parameter in model.named_parameters():
+        expected = parameter.detach().numpy()
+        if expected.ndim == 2:
+            expected = dequantize(quantize(expected, quant), quant)
+        assert np.array_equal(loaded[name].detach().numpy(), expected), name
+
+
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "IQ3_S"])
+def test_types_of_large_blocks_are_dequantised(tmp_path, kind):
+    quant = gguf.GGMLQuantizationType[kind]
+    block, size = gguf.GGML_QUANT_SIZES[quant]
+    rows = np.random.default_rng(0).integers(0, 60, (3, 2 * size), dtype=np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("token_embd.weight", rows, raw_dtype=quant)
+    for name, value in CONFIG_FIELDS.items():
+        writer.add_uint32(f"llama.{name}", value)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    ((name, tensor),) = GgufCheckpoint(tmp_path / "model.gguf").tensors()
+    assert (name, tensor.shape) == ("model.embed_tokens.weight", (3, 2 * block))
+    assert np.array_equal(tensor.numpy(), dequantize(rows, quant), equal_nan=True)
+
+
+CONFIG_FIELDS = {
+    "block_count": 1,
+    "context_length": 64,
+    "embedding_length": 512,
+    "feed_forward_length": 512,
+    "attention.head_count": 4,
+}
+
+
 def test_gguf_model_can_be_saved_as_hugging_face_folder(tmp_path, make_model, row_logits):
     model = make_model("LlamaForCausalLM")
     (tmp_path / "source").mkdir()
@@ -132,8 +236,9 @@ def test_unsupported_tensors_and_scaling_are_named(tmp_path, make_model):
     write_gguf(tmp_path / "a.gguf", model, extra={"blk.0.ffn_gate_inp.weight": extra})
     with pytest.raises(ValueError, match=r"tensor blk\.0\.ffn_gate_inp\.weight is not supported"):
         load_model(tmp_path / "a.gguf")
-    write_gguf(tmp_path / "b.gguf", model, extra={"rope_freqs.weight": extra})
-    with pytest.raises(ValueError, match="llama3 RoPE scaling"):
+    other = np.array([1, 5, 2, 8], dtype=np.float32)
+    write_gguf(tmp_path / "b.gguf", model, extra={"rope_freqs.weight": other})
+    with pytest.raises(ValueError, match=r"rope_freqs\.weight is not llama3 RoPE scaling"):
         load_model(tmp_path / "b.gguf")
 
 

@@ -148,11 +148,11 @@ def change_tensors(folder: Path, change: Any) -> None:
 BAD_TENSORS = {
     "missing": (
         lambda t: t.pop("model.norm.weight"),
-        "missing tensor model.norm.weight",
+        "missing tensor model.norm.weight [32]",
     ),
     "unexpected": (
         lambda t: t.update({"model.layers.9.weight": torch.ones(1)}),
-        "unexpected tensor model.layers.9.weight",
+        "unexpected tensor model.layers.9.weight [1]",
     ),
     "wrong shape": (
         lambda t: t.update({"model.norm.weight": torch.ones(5)}),

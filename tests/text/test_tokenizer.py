@@ -158,7 +158,7 @@ def test_folder_details(tiny: Tokenizer, tmp_path: Path) -> None:
 def test_load_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a folder with tokenizer\.json"):
         load_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match="cannot be read as GGUF"):
+    with pytest.raises(ValueError, match="not a readable GGUF file"):
         (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
         load_tokenizer(tmp_path)
 
