@@ -18,7 +18,7 @@ _HEAD = re.compile(r"<{5,9} SEARCH\s*")
 _DIVIDER = re.compile(r"={5,9}\s*")
 _TAIL = re.compile(r">{5,9} REPLACE\s*")
 _SHELL = re.compile(r"```(bash|sh|shell|cmd|batch|powershell|ps1|zsh|fish|ksh|csh|tcsh)")
-_DOTS_LINE = re.compile(r"(^\s*\.\.\.\n)", re.MULTILINE)
+_DOTS_LINE = re.compile(r"(^[ \t]*\.\.\.\n)", re.MULTILINE)
 _NUM_LINES_TO_FILENAME = 3
 _SIMILAR_NAME, _SIMILAR_LINES = 0.8, 0.6
 _NUM_CONTEXT_LINES = 5

@@ -22,6 +22,7 @@ _MAX_FILE_BYTES = 16 << 20
 _MAX_TOTAL_BYTES = 512 << 20
 # What aider shows to no model, and what no test needs.
 _HIDDEN_FOLDERS = (".docs", ".meta", ".approaches")
+_MAX_NAME_CHARS = 120
 _NEVER_EDITED = ("CMakeLists.txt", "Cargo.toml")
 
 
@@ -91,14 +92,16 @@ class Exercise:
 
     def _new_path(self, name: str) -> str | None:
         """Where a file that the model starts goes, if it may."""
-        if not is_inside(name):
+        is_plain = name.isprintable() and len(name) <= _MAX_NAME_CHARS
+        if not is_plain or not is_inside(name):
             return None
         shown, first = next(iter(self.shown_names.items()))
         root = first.removesuffix(shown)
         path = PurePosixPath(name if name.startswith(root) else root + name)
-        is_test = "test" in path.stem.lower() or "spec" in path.stem.lower()
+        is_of_tests = any(word in path.stem.lower() for word in ("test", "spec", "config"))
         suffixes = {PurePosixPath(known).suffix for known in self.solution_paths}
-        if str(path) in self.files or path.suffix not in suffixes or is_test:
+        is_in_a_file = any(parent.suffix for parent in path.parents)
+        if str(path) in self.files or path.suffix not in suffixes or is_of_tests or is_in_a_file:
             return None
         # Of Python's files in a folder every one can be taken for a library's: `conftest.py`
         # and `unittest.py` would change what a test is.
@@ -107,15 +110,10 @@ class Exercise:
     def example(self) -> dict[str, str]:
         """The exercise's own solution, by shown name (a new name where it has more files)."""
         by_suffix = {PurePosixPath(path).suffix: name for name, path in self.shown_names.items()}
-        by_last_part = {PurePosixPath(name).name: name for name in self.shown_names}
         found = {}
-        for path in self.example_paths:
-            last_part = PurePosixPath(path).name
-            is_listed = len(self.example_paths) > 1 or len(self.shown_names) > 1
-            name = by_last_part.get(last_part)
-            if name is None and (not is_listed or last_part.startswith("example.")):
-                name = by_suffix[PurePosixPath(path).suffix]
-            found[name or last_part] = self.text(path)
+        for path in map(PurePosixPath, self.example_paths):
+            is_unnamed = path.name.startswith(("example.", "proof."))
+            found[by_suffix[path.suffix] if is_unnamed else path.name] = self.text(str(path))
         return found
 
 

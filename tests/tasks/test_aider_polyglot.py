@@ -215,6 +215,7 @@ def test_new_source_files_go_beside_the_solution() -> None:
     exercise = Exercise("java", "cup", files, *(tuple(config[key]) for key in config))
     assert exercise.shown_names == {"Cup.java": "src/main/java/Cup.java"}
     edited = {"Ball.java": "b", "CupTest.java": "t", "build.gradle": "g", "x.txt": "x"}
+    edited |= {"Cup.java/Ball.java": "", "B\0.java": "", "b" * 200 + ".java": "", "../B.java": ""}
     new = set(exercise.box_files(edited)) - set(exercise.files)
     assert new == {"src/main/java/Ball.java"}
     assert sorted(exercise.example()) == ["Ball.java", "Cup.java"]
