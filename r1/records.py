@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FinishReason = Literal["stop", "length", "cancelled"]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -150,6 +154,8 @@ class Sample:
     temperature 1. `weights_version` names the weights that sampled it. A server that
     gives text only reports `reported_tokens`, and the token fields are empty;
     `generation_seconds` is the time from request to reply, where the generator knows it.
+    `routed_experts` (int16, [T, MoE layers, experts of a token]) are those that prompt and
+    reply went to, all but the last token, where the generator records them.
     """
 
     request_id: str
@@ -163,6 +169,7 @@ class Sample:
     weights_version: int = 0
     reported_tokens: int | None = None
     generation_seconds: float | None = None
+    routed_experts: NDArray[np.int16] | None = field(default=None, compare=False, repr=False)
 
     @property
     def num_tokens(self) -> int:

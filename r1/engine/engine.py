@@ -16,6 +16,7 @@ from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
 from r1.engine.outputs import EngineStats, StepOutput
+from r1.engine.routing_cache import RoutingCache
 from r1.engine.sampler import stream_key
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
@@ -57,7 +58,12 @@ class Engine:
             self.config.max_num_batched_tokens,
             self.config.enable_prefix_caching,
         )
-        self._runner = ModelRunner(model, self._kv_cache, self._rows)
+        self._routing = (
+            RoutingCache(model.config, block_count, self.config.block_size, weight.device)
+            if self.config.record_routing
+            else None
+        )
+        self._runner = ModelRunner(model, self._kv_cache, self._rows, self._routing)
         self._num_arrivals = 0
         self._num_steps = 0
         self._num_generated_tokens = 0
@@ -214,6 +220,7 @@ class Engine:
                 is_streamed.append(sequence)
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
         new_ids = {s: int(rows.token_ids[s.slot, rows.num_tokens[s.slot] - 1]) for s in is_streamed}
+        self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])
         finished = {
             sequence: self._to_sample(sequence, "stop" if stopped else "length")
@@ -224,6 +231,17 @@ class Engine:
             for sequence in is_streamed
         ]
         return outputs, list(finished.items())
+
+    def _keep_routing(self, slots: np.ndarray) -> None:
+        """Read what is recorded of rows that end, before their blocks are free."""
+        if self._routing is None:
+            return
+        for slot in slots.tolist():
+            sequence = self._rows.sequences[slot]
+            assert sequence is not None
+            # The last token was sampled and never computed.
+            num_tokens = int(self._rows.num_tokens[slot]) - 1
+            sequence.routed_experts = self._routing.read(self._rows.block_ids(slot), num_tokens)
 
     def _step_output(self, sequence: Sequence, token_id: int, sample: Sample | None) -> StepOutput:
         assert sequence.detokenizer is not None
@@ -242,6 +260,7 @@ class Engine:
             raw_logprobs=tuple(sequence.raw_logprobs.tolist()),
             finish_reason=finish_reason,
             weights_version=self.weights_version,
+            routed_experts=sequence.routed_experts,
         )
 
     def _text(self, sequence: Sequence, token_ids: list[int]) -> str:

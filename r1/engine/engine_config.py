@@ -16,6 +16,7 @@ class EngineConfig(Config):
     `kv_cache_bytes` bounds the cache (in all layers together) unless `num_blocks`
     is set. `max_model_len` None is the model's own context, or what the cache
     holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
+    `record_routing` gives every sample the experts that its tokens went to.
     """
 
     block_size: int = Field(default=16, ge=1)
@@ -25,6 +26,7 @@ class EngineConfig(Config):
     max_num_batched_tokens: int = Field(default=2048, ge=1)
     max_model_len: int | None = Field(default=None, ge=2)
     enable_prefix_caching: bool = True
+    record_routing: bool = False
 
 
 def num_blocks(model: LanguageModel, config: EngineConfig) -> int:

@@ -9,9 +9,11 @@ import torch
 
 from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
+from r1.engine.routing_cache import RoutingCache
 from r1.engine.sampler import SampledTokens, sample
 from r1.engine.scheduler import PrefillChunk, ScheduledBatch
 from r1.models.language_model import LanguageModel
+from r1.models.moe import RoutingTrace
 
 # Decoding rows are sorted by length and attend in buckets of this many, so that few
 # rows are padded to the longest of all.
@@ -34,10 +36,15 @@ class ModelRunner:
     """Runs scheduled batches on one model over one cache."""
 
     def __init__(
-        self, model: LanguageModel, kv_cache: PagedKVCache, input_batch: InputBatch
+        self,
+        model: LanguageModel,
+        kv_cache: PagedKVCache,
+        input_batch: InputBatch,
+        routing_cache: RoutingCache | None = None,
     ) -> None:
         self.model = model
         self.kv_cache = kv_cache
+        self.routing_cache = routing_cache
         self.input_batch = input_batch
         self.block_size = input_batch.block_size
         weight = model.head_weight
@@ -56,14 +63,23 @@ class ModelRunner:
         chunks = sorted(batch.chunks, key=lambda chunk: (chunk.stop, chunk.start))
         packed, buckets = self._pack(decode_slots, chunks)
         metadata = AttentionMetadata(self._to_device(packed.write_slots), buckets)
-        hidden_BTD = self.model(
+        hidden_BTD = self._forward(packed, metadata)
+        self._fork(batch.chunks)
+        rows, slots = self._sampled_rows(batch, order, chunks)
+        return self._sample(hidden_BTD[0], rows, slots) if len(rows) else None
+
+    def _forward(self, packed: PackedTokens, metadata: AttentionMetadata) -> torch.Tensor:
+        inputs = (
             self._to_device(packed.ids)[None],
             self._to_device(packed.positions)[None],
             self.kv_cache.bind(metadata),
         )
-        self._fork(batch.chunks)
-        rows, slots = self._sampled_rows(batch, order, chunks)
-        return self._sample(hidden_BTD[0], rows, slots) if len(rows) else None
+        if self.routing_cache is None:
+            return self.model(*inputs)
+        trace = RoutingTrace()
+        hidden_BTD = self.model(*inputs, trace=trace)
+        self.routing_cache.store(metadata.write_slots, trace)
+        return hidden_BTD
 
     def _sampled_rows(
         self, batch: ScheduledBatch, order: np.ndarray, chunks: list[PrefillChunk]
@@ -116,6 +132,8 @@ class ModelRunner:
                 targets += table[followers, index].tolist()
         if targets:
             self.kv_cache.copy_blocks(sources, targets)
+            if self.routing_cache is not None:
+                self.routing_cache.copy_blocks(sources, targets)
 
     # ------------------------------------------------------------ packing
 

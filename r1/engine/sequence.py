@@ -34,6 +34,7 @@ class Sequence:
     detokenizer: IncrementalDetokenizer | None = None
     is_streaming: bool = False
     slot: int = -1
+    routed_experts: np.ndarray | None = None
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -8,7 +8,11 @@ training that knows that models differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -19,6 +23,9 @@ from r1.models.moe import RoutingTrace, balance_loss, expert_load
 from r1.training.logprobs import token_logprobs
 from r1.training.losses import sft_loss
 from r1.training.packing import PackedTargets
+
+# Of each sequence of a batch, int16 [T, MoE layers, A]: a Sample's `routed_experts`.
+RoutedExperts = Sequence[NDArray[np.int16]]
 
 
 class ExpertConfig(Config):
@@ -49,18 +56,27 @@ class ExpertBalance:
             raise ValueError("mtp_loss_weight: the model has no multi-token-prediction layer")
 
     def forward(
-        self, row: PackedTargets, *, num_sequences: int, num_targets: int
+        self,
+        row: PackedTargets,
+        *,
+        num_sequences: int,
+        num_targets: int,
+        routed_experts: RoutedExperts | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Hidden states [1, N, D] of a packed row, and what is to be added to its loss.
 
         The two numbers are those of the whole batch, so that micro-batches add up. A pass
-        that only measures, without gradients, adds and counts nothing.
+        that only measures, without gradients, adds and counts nothing. With
+        `routed_experts`, the sampler's of every sequence of the batch, tokens go where
+        they went when they were sampled.
         """
         model = self.model
-        if not isinstance(model, DeepseekV3ForCausalLM) or not torch.is_grad_enabled():
+        if not isinstance(model, DeepseekV3ForCausalLM):
             return model(row.input_ids_BT, row.positions_BT), None
-        trace = RoutingTrace()
+        trace = RoutingTrace(replay=_replay(model, row, routed_experts))
         hidden_BTD = model(row.input_ids_BT, row.positions_BT, trace=trace)
+        if not torch.is_grad_enabled():
+            return hidden_BTD, None
         losses = []
         if self.mtp_loss_weight:
             losses.append(
@@ -122,6 +138,18 @@ def mtp_loss(
     places = row.target_places_P[has_two_before] - 1
     logprobs = token_logprobs(model, drafted_BTD[0, places], row.targets_P[has_two_before])
     return sft_loss(logprobs, num_targets)
+
+
+def _replay(
+    model: DeepseekV3ForCausalLM, row: PackedTargets, routed_experts: RoutedExperts | None
+) -> dict[int, Tensor]:
+    """The sampler's experts of the row's tokens, by layer: [N, A] each."""
+    if routed_experts is None:
+        return {}
+    experts_NLA = np.concatenate([routed_experts[index] for index in row.sequence_indices])
+    assert len(experts_NLA) == row.input_ids_BT.numel(), "one choice for each token that is fed"
+    experts_LNA = torch.from_numpy(experts_NLA.astype(np.int64)).to(model.device).unbind(1)
+    return dict(enumerate(experts_LNA, start=model.config.first_k_dense_replace or 0))
 
 
 def _next_ids(row: PackedTargets) -> Tensor:

@@ -297,7 +297,7 @@ def _policy_batch(learner: Learner, groups: Sequence[Group], timer: StepTimer) -
     )
     if config.steps_per_rollout > 1:
         with timer.phase("old_logprobs"):
-            old = reply_logprobs(learner.model, batch.sequences, config)
+            old = reply_logprobs(learner.model, batch.sequences, config, batch.routed_experts)
         batch = replace(batch, old_logprobs=old)
     if learner.reference is not None:
         with timer.phase("reference_logprobs"):

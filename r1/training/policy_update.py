@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from r1.training.expert_balance import ExpertBalance
+from r1.training.expert_balance import ExpertBalance, ExpertConfig, RoutedExperts
 from r1.training.logprobs import token_logprobs, token_logprobs_and_entropy
 from r1.training.losses import (
     LogprobGap,
@@ -35,7 +36,8 @@ class PolicyBatch:
 
     Log-probs are one tensor a reply, one number a reply token. `old_logprobs` None:
     the policy has not changed since it sampled, so its own are the old ones.
-    A masked reply counts in no loss and in no normaliser.
+    A masked reply counts in no loss and in no normaliser. With `routed_experts` the
+    trainer repeats the sampler's routing.
     """
 
     sequences: tuple[TokenSequence, ...]
@@ -44,12 +46,14 @@ class PolicyBatch:
     sampler_logprobs: tuple[Tensor, ...]
     old_logprobs: tuple[Tensor, ...] | None = None
     reference_logprobs: tuple[Tensor, ...] | None = None
+    routed_experts: tuple[NDArray[np.int16], ...] | None = None
 
     @classmethod
     def from_rollouts(cls, rollouts: Sequence[Rollout], *, mask_overlong: bool) -> PolicyBatch:
         """Take the rollouts that have an advantage."""
         kept = [r for r in rollouts if r.advantage is not None]
         samples = [r.sample for r in kept]
+        routed = tuple(s.routed_experts for s in samples if s.routed_experts is not None)
         return cls(
             sequences=tuple(TokenSequence.of(s.prompt_ids, s.token_ids) for s in samples),
             advantages=tuple(r.advantage for r in kept if r.advantage is not None),
@@ -57,6 +61,7 @@ class PolicyBatch:
             sampler_logprobs=tuple(
                 torch.from_numpy(np.array(s.sampler_logprobs, dtype=np.float32)) for s in samples
             ),
+            routed_experts=routed if routed and len(routed) == len(samples) else None,
         )
 
     def __len__(self) -> int:
@@ -117,12 +122,19 @@ class UpdateResult:
 
 @torch.no_grad()
 def reply_logprobs(
-    model: LanguageModel, sequences: Sequence[TokenSequence], config: GrpoConfig
+    model: LanguageModel,
+    sequences: Sequence[TokenSequence],
+    config: GrpoConfig,
+    routed_experts: RoutedExperts | None = None,
 ) -> tuple[Tensor, ...]:
     """Log-probs of each reply's tokens under `model` at the rollouts' temperature."""
     logprobs: dict[int, Tensor] = {}
+    balance = ExpertBalance(model, ExpertConfig())
     for row in _pack(model, sequences, config):
-        hidden_PD = model(row.input_ids_BT, row.positions_BT)[0, row.target_places_P]
+        hidden_BTD, _ = balance.forward(
+            row, num_sequences=0, num_targets=0, routed_experts=routed_experts
+        )
+        hidden_PD = hidden_BTD[0, row.target_places_P]
         logprobs_P = token_logprobs(model, hidden_PD, row.targets_P, temperature=config.temperature)
         logprobs |= row.split(logprobs_P)
     nothing = torch.empty(0)
@@ -192,7 +204,10 @@ def _forward_row(
 ) -> _Row:
     # A reply without weight is no sequence of the batch's losses.
     hidden_BTD, added_loss = balance.forward(
-        row, num_sequences=sum(weight > 0 for weight in weights), num_targets=row.targets_P.numel()
+        row,
+        num_sequences=sum(weight > 0 for weight in weights),
+        num_targets=row.targets_P.numel(),
+        routed_experts=batch.routed_experts,
     )
     hidden_PD = hidden_BTD[0, row.target_places_P]
     logprobs_P, entropy_P = token_logprobs_and_entropy(

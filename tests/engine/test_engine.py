@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from r1.engine.engine import Engine
+from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
 from r1.models.language_model import LanguageModel
+from r1.models.moe import RoutingTrace
 from r1.records import GenerationRequest, Sample, SamplingParams
 
 MakeEngine = Callable[..., Engine]
@@ -325,3 +327,27 @@ def test_bfloat16_generates_and_reports_its_own_logprobs(
     for sample in flat(make_engine().generate(make_requests())):
         assert len(sample.token_ids) == 14
         assert np.isfinite(sample.sampler_logprobs).all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_blocks": 16, "max_model_len": 64}, {"max_num_batched_tokens": 5}]
+)
+def test_recorded_routing_is_that_of_an_uncached_forward(
+    make_engine: MakeEngine, model: LanguageModel, settings: dict[str, int]
+) -> None:
+    """Shared prefixes, forks of a prompt, chunks and preemption included."""
+    if not isinstance(model, DeepseekV3ForCausalLM):
+        with pytest.raises(ValueError, match="record_routing: Qwen2ForCausalLM has no experts"):
+            make_engine(record_routing=True)
+        return
+    if settings.get("max_num_batched_tokens"):
+        settings = {**settings, "max_num_seqs": 4}
+    for sample in flat(make_engine(record_routing=True, **settings).generate(make_requests())):
+        ids = sample.prompt_ids + sample.token_ids[:-1]
+        trace = RoutingTrace()
+        with torch.inference_mode():
+            model(torch.tensor([ids]), torch.arange(len(ids))[None], trace=trace)
+        assert sample.routed_experts is not None
+        assert sample.routed_experts.shape == (len(ids), 1, 2)
+        recorded = torch.from_numpy(sample.routed_experts[:, 0]).sort(1).values
+        assert torch.equal(recorded.long(), trace.experts[1].sort(1).values)

@@ -153,7 +153,10 @@ def test_sft_with_every_auxiliary_loss(tmp_path, tiny_moe) -> None:
     assert (guesses[1:-1] == ids[0, 3:]).float().mean() > 0.8
 
 
-def test_a_few_r1_zero_steps(tmp_path, tiny_moe, letter_task: TaskConfig) -> None:
+@pytest.mark.parametrize("is_replayed", [False, True])
+def test_a_few_r1_zero_steps(
+    tmp_path, tiny_moe, letter_task: TaskConfig, is_replayed: bool
+) -> None:
     settings: dict[str, Any] = {
         "output": tmp_path,
         "model": str(tiny_moe),
@@ -167,9 +170,10 @@ def test_a_few_r1_zero_steps(tmp_path, tiny_moe, letter_task: TaskConfig) -> Non
         "learning_rate": 1e-2,
         "reward_weights": {"accuracy": 1.0},
         "reference_refresh_steps": 2,
+        "inner_epochs": 2 if is_replayed else 1,
         "micro_batch_tokens": 8192,
         "device": "cpu",
-        "engine": {"num_blocks": 512},
+        "engine": {"num_blocks": 512, "record_routing": is_replayed},
         "experts": {"bias_update_speed": 0.001, "balance_loss_weight": 1e-4},
     }
     checkpoint = run_grpo(GrpoConfig.model_validate(settings))
