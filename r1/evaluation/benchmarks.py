@@ -49,7 +49,8 @@ class Benchmark:
     `name` is the row's and the task's name, `num_problems` the size of the published
     set. Grading a reply takes `num_judge_calls` of a judge, or a sandbox; `stand_in` says what
     is measured where the published set cannot be had. `votes` says how equal answers are
-    found for the majority vote, None where replies have no short answer.
+    found for the majority vote, None where replies have no short answer. A conversation
+    takes `max_turns` replies.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Benchmark:
     licence: str
     num_judge_calls: int = 0
     needs_sandbox: bool = False
+    max_turns: int = 1
     votes: Votes | None = None
     stand_in: str = ""
     is_published: bool = True
@@ -172,6 +174,7 @@ _ROWS = (
         "Resolved",
         500,
         num_samples=1,
+        max_turns=2,
         licence="MIT",
     ),
     _row(
@@ -181,6 +184,7 @@ _ROWS = (
         "Acc.",
         225,
         num_samples=1,
+        max_turns=2,
         needs_sandbox=True,
         licence="MIT",
     ),
@@ -255,6 +259,7 @@ _ROWS = (
         "Localised",
         500,
         num_samples=1,
+        max_turns=2,
         is_published=False,
         licence="MIT",
     ),

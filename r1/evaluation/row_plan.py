@@ -51,7 +51,8 @@ class RowPlan:
 
     @property
     def num_tokens_at_most(self) -> int:
-        return self.num_requests * self.config.sampling.max_tokens
+        num_replies = self.num_requests * self.benchmark.max_turns
+        return num_replies * self.config.sampling.max_tokens
 
     @property
     def num_judge_calls(self) -> int:

@@ -56,6 +56,8 @@ def run_benchmarks(
     command again continues an interrupted run. Raises TaskError, RunError or another
     ValueError of one line.
     """
+    if server is None:
+        resolve_model(model, config_only=True)  # a name that is wrong is told first
     plans = plan_rows(names, model, output, overrides, judge)
     say(_describe(plans))
     check_disk(plans, output)
