@@ -66,13 +66,14 @@ def build_view(
         if os.path.islink(path):
             os.makedirs(os.path.dirname(root + path), exist_ok=True)
             os.symlink(os.readlink(path), root + path)
+    # Before what is shown, which may lie in /tmp.
+    _make_box(root, folder_bytes, user_id)
     for path, source in sources.items():
         _bind_read_only(source, root + path)
     for path in hidden:
         if os.path.isdir(root + path):
             _mount("tmpfs", root + path, "tmpfs", _NOSUID | _NODEV | _RDONLY, "size=4k,mode=755")
     _make_devices(root, devices)
-    _make_box(root, folder_bytes, user_id)
     os.makedirs(f"{root}/proc")
     _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV, "hidepid=2")
     _write(f"{root}/etc/passwd", f"box:x:{user_id}:{user_id}::{BOX}/work:/bin/sh\n".encode())
@@ -123,7 +124,8 @@ def _make_box(root: str, folder_bytes: int, user_id: int) -> None:
     for name in ("work", "tmp"):
         os.mkdir(f"{root}{BOX}/{name}", 0o700)
         os.chown(f"{root}{BOX}/{name}", user_id, user_id)
-    os.symlink(f"{BOX}/tmp", f"{root}/tmp")
+    os.mkdir(f"{root}/tmp")
+    _mount(f"{root}{BOX}/tmp", f"{root}/tmp", None, _BIND, None)
 
 
 def hide_memory() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -212,6 +213,16 @@ def test_files_input_and_exit_code(sandbox: Sandbox) -> None:
         assert box.run(["cat", "note"]).stdout == b"kept\n"
         spoil = "import os; os.write(os.open('/proc/self/fd/0', os.O_RDWR), b'x')"
         assert not box.run([box.python, "-S", "-c", spoil], stdin=b"abc").is_success
+
+
+def test_what_is_shown_may_lie_in_tmp() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        (Path(folder) / "shown.txt").write_text("seen")
+        os.chmod(folder, 0o755)
+        with Sandbox(LIMITS, readable=[folder]).open() as box:
+            result = box.run(["/bin/sh", "-c", f"cat {folder}/shown.txt; echo x > /tmp/own"])
+            assert (result.stdout, result.exit_code) == (b"seen", 0)
+            assert box.run(["/bin/sh", "-c", f"echo x > {folder}/new"]).exit_code != 0
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", ""])
