@@ -17,9 +17,10 @@ from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
 from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.routing_cache import RoutingCache
-from r1.engine.sampler import stream_key
+from r1.engine.sampler import SampledTokens, stream_key
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
+from r1.engine.stream_options import StreamOptions
 from r1.models.language_model import LanguageModel
 from r1.records import FinishReason, GenerationRequest, Sample
 from r1.text.tokenizer import Tokenizer
@@ -82,7 +83,7 @@ class Engine:
         """
         if self.has_unfinished():
             raise ValueError("generate: the engine still has requests of add_request() to step()")
-        groups = [self._new_group(request, is_streaming=False) for request in requests]
+        groups = [self._new_group(request, None) for request in requests]
         place = {
             sequence: (i, j)
             for i, group in enumerate(groups)
@@ -112,7 +113,7 @@ class Engine:
         """
         if self.has_unfinished():
             raise ValueError("load_weights: requests are in flight; finish or cancel them first")
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self.model.checkpoint_tensors())
         received = dict(named_tensors)
         for what, names in (
             ("unknown", received.keys() - parameters.keys()),
@@ -127,17 +128,24 @@ class Engine:
                 raise ValueError(f"load_weights: {name} has shape {shape}, expected {expected}")
         with torch.no_grad():
             for name, tensor in received.items():
-                parameters[name].copy_(tensor)
+                # A trainer that works on the engine's own module publishes this very memory.
+                if tensor.data_ptr() != parameters[name].data_ptr():
+                    parameters[name].copy_(tensor)
         self.weights_version = version
         self.reset_prefix_cache()
 
     # ------------------------------------------------------------ streaming
 
-    def add_request(self, request: GenerationRequest) -> None:
-        """Queue a request for `step()`. Raises ValueError if it can never run."""
+    def add_request(self, request: GenerationRequest, options: StreamOptions | None = None) -> None:
+        """Queue a request for `step()`. Raises ValueError if it can never run.
+
+        A constraint counts the tokens of one reply, so it needs `num_samples` 1.
+        """
+        options = options or StreamOptions()
+        assert options.constraint is None or request.num_samples == 1
         if any(self._request_ids_in_flight(request.id)):
             raise ValueError(f"request {request.id!r} is already in flight")
-        self._scheduler.add(self._new_group(request, is_streaming=True))
+        self._scheduler.add(self._new_group(request, options))
 
     def step(self) -> list[StepOutput]:
         """Compute one batch; an output for every sample that got a token or ended.
@@ -201,15 +209,15 @@ class Engine:
             return [], []
         self._rows.append_tokens(slots, sampled)
         self._num_generated_tokens += len(slots)
-        return self._postprocess(slots)
+        return self._postprocess(slots, sampled)
 
     def _postprocess(
-        self, slots: np.ndarray
+        self, slots: np.ndarray, sampled: SampledTokens
     ) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
         """End what has ended; Python touches only those rows and the ones with text."""
         rows = self._rows
         is_stopped = rows.ended_by_token(slots)
-        is_streamed: list[Sequence] = []
+        is_streamed: list[tuple[Sequence, int]] = []
         for index in np.flatnonzero(rows.has_text[slots]):
             sequence = rows.sequences[slots[index]]
             assert sequence is not None and sequence.detokenizer is not None
@@ -217,9 +225,8 @@ class Engine:
                 token_id = int(rows.token_ids[slots[index], rows.num_tokens[slots[index]] - 1])
                 is_stopped[index] = sequence.detokenizer.push(token_id)
             if sequence.is_streaming:
-                is_streamed.append(sequence)
+                is_streamed.append((sequence, index))
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
-        new_ids = {s: int(rows.token_ids[s.slot, rows.num_tokens[s.slot] - 1]) for s in is_streamed}
         self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])
         finished = {
@@ -227,8 +234,8 @@ class Engine:
             for sequence, stopped in zip(ended, is_stopped[is_ended], strict=True)
         }
         outputs = [
-            self._step_output(sequence, new_ids[sequence], finished.get(sequence))
-            for sequence in is_streamed
+            self._step_output(sequence, sampled, index, finished.get(sequence))
+            for sequence, index in is_streamed
         ]
         return outputs, list(finished.items())
 
@@ -243,10 +250,23 @@ class Engine:
             num_tokens = int(self._rows.num_tokens[slot]) - 1
             sequence.routed_experts = self._routing.read(self._rows.block_ids(slot), num_tokens)
 
-    def _step_output(self, sequence: Sequence, token_id: int, sample: Sample | None) -> StepOutput:
+    def _step_output(
+        self, sequence: Sequence, sampled: SampledTokens, row: int, sample: Sample | None
+    ) -> StepOutput:
         assert sequence.detokenizer is not None
-        new_text = sequence.detokenizer.take_new_text(None if sample is None else sample.text)
-        return StepOutput(sequence.request.id, sequence.sample_index, (token_id,), new_text, sample)
+        num_top = sequence.options.num_top_logprobs
+        top_ids = sampled.top_ids[row, :num_top].tolist()
+        top_logprobs = sampled.top_logprobs[row, :num_top].tolist()
+        return StepOutput(
+            request_id=sequence.request.id,
+            sample_index=sequence.sample_index,
+            new_token_ids=(int(sampled.token_ids[row]),),
+            new_text=sequence.detokenizer.take_new_text(None if sample is None else sample.text),
+            finished=sample,
+            raw_logprob=float(sampled.raw_logprobs[row]),
+            top_logprobs=tuple(zip(top_ids, top_logprobs, strict=True)),
+            num_cached_tokens=sequence.num_cached_tokens,
+        )
 
     def _to_sample(self, sequence: Sequence, finish_reason: FinishReason) -> Sample:
         token_ids = sequence.token_ids[sequence.num_prompt_tokens :].tolist()
@@ -280,8 +300,14 @@ class Engine:
             sequence = self._rows.sequences[slot]
             yield sequence is not None and sequence.request.id == request_id
 
-    def _new_group(self, request: GenerationRequest, is_streaming: bool) -> SequenceGroup:
+    def _new_group(
+        self, request: GenerationRequest, options: StreamOptions | None
+    ) -> SequenceGroup:
+        """The sequences of a request; with `options` it is streamed."""
         self._check(request)
+        is_streaming = options is not None
+        options = options or StreamOptions()
+        random_stream = options.random_stream or request.id
         sampling = request.sampling
         eos_ids = () if sampling.ignore_eos else self.tokenizer.eos_ids
         stop_token_ids = tuple(dict.fromkeys((*eos_ids, *sampling.stop_token_ids)))
@@ -293,11 +319,12 @@ class Engine:
                 request=request,
                 sample_index=sample_index,
                 arrival=self._num_arrivals,
-                stream_key=stream_key(request.seed, request.id, sample_index),
+                stream_key=stream_key(request.seed, random_stream, sample_index),
                 stop_token_ids=stop_token_ids,
                 max_total_tokens=min(len(prompt) + sampling.max_tokens, self.max_model_len),
                 token_ids=prompt,
                 is_streaming=is_streaming,
+                options=options,
             )
             if is_streaming or sampling.stop:
                 sequence.detokenizer = IncrementalDetokenizer(

@@ -162,7 +162,7 @@ def resume(run: RunFolder, learner: Learner, num_sources: int) -> Position:
         position = Position(state.step, tuple(state.extra["drawn"]))
     run.metrics.truncate(max_step=position.step)
     run.samples.truncate(max_step=position.step)
-    learner.generator.load_weights(learner.model.named_parameters(), position.step)
+    learner.generator.load_weights(learner.model.checkpoint_tensors(), position.step)
     return position
 
 
@@ -274,7 +274,7 @@ def train_on_groups(
         if is_last:
             with timer.phase("publish"):
                 _refresh_reference(learner, first_step, step)
-                learner.generator.load_weights(learner.model.named_parameters(), step)
+                learner.generator.load_weights(learner.model.checkpoint_tensors(), step)
         metrics = of_rollout | _step_metrics(result, timer)
         run.metrics.append({"step": step, **metrics})
         if (step - 1) % config.samples_every == 0:

@@ -263,7 +263,7 @@ def test_load_weights_changes_results_version_and_flushes_the_cache(
     engine = make_engine()
     requests = make_requests(GREEDY)
     before = engine.generate(requests)
-    old = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    old = {name: tensor.clone() for name, tensor in model.checkpoint_tensors()}
     assert engine.stats().num_cached_blocks > 0
     engine.load_weights(((name, tensor.flip(0)) for name, tensor in old.items()), version=3)
     assert engine.stats().num_cached_blocks == 0
@@ -279,7 +279,7 @@ def test_load_weights_refuses_wrong_tensors_and_changes_nothing(
     make_engine: MakeEngine, model: LanguageModel
 ) -> None:
     engine = make_engine()
-    good = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    good = {name: tensor.clone() for name, tensor in model.checkpoint_tensors()}
     name = "model.layers.0.mlp.up_proj.weight"
     zeros = {key: torch.zeros_like(tensor) for key, tensor in good.items()}
     cases = {
@@ -291,7 +291,7 @@ def test_load_weights_refuses_wrong_tensors_and_changes_nothing(
         with pytest.raises(ValueError, match=message):
             engine.load_weights(tensors.items(), version=1)
     assert engine.weights_version == 0
-    assert all(torch.equal(good[key], value) for key, value in model.named_parameters())
+    assert all(torch.equal(good[key], value) for key, value in model.checkpoint_tensors())
 
 
 def test_load_weights_is_refused_while_requests_run(
@@ -300,7 +300,7 @@ def test_load_weights_is_refused_while_requests_run(
     engine = make_engine()
     engine.add_request(make_requests()[0])
     with pytest.raises(ValueError, match="in flight"):
-        engine.load_weights(model.named_parameters(), version=1)
+        engine.load_weights(model.checkpoint_tensors(), version=1)
     with pytest.raises(ValueError, match="add_request"):
         engine.generate(make_requests())
 
@@ -310,7 +310,7 @@ def test_weights_of_nan_are_an_error_and_the_engine_recovers(
 ) -> None:
     engine = make_engine()
     requests = make_requests()
-    good = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    good = {name: tensor.clone() for name, tensor in model.checkpoint_tensors()}
     expected = engine.generate(requests)
     bad = {name: tensor * torch.nan for name, tensor in good.items()}
     engine.load_weights(bad.items(), version=1)
