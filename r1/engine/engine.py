@@ -225,7 +225,7 @@ class Engine:
                 token_id = int(rows.token_ids[slots[index], rows.num_tokens[slots[index]] - 1])
                 is_stopped[index] = sequence.detokenizer.push(token_id)
             if sequence.is_streaming:
-                is_streamed.append((sequence, index))
+                is_streamed.append((sequence, int(index)))
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
         self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])

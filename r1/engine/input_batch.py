@@ -40,6 +40,8 @@ class InputBatch:
         self.top_p = np.ones(max_num_seqs, np.float64)
         self.min_p = np.zeros(max_num_seqs, np.float64)
         self.stream_key = np.zeros(max_num_seqs, np.uint64)
+        self.num_top_logprobs = np.zeros(max_num_seqs, np.int64)
+        self.is_constrained = np.zeros(max_num_seqs, bool)
 
     def add(self, sequence: Sequence, block_ids: list[int]) -> int:
         """Give a sequence a row with its tokens, blocks and settings; returns the slot."""
@@ -61,6 +63,8 @@ class InputBatch:
         self.has_text[slot] = sequence.detokenizer is not None
         self.is_streaming[slot] = sequence.is_streaming
         self.stream_key[slot] = sequence.stream_key
+        self.num_top_logprobs[slot] = sequence.options.num_top_logprobs
+        self.is_constrained[slot] = sequence.options.constraint is not None
         self._set_sampling(slot, sequence)
         return slot
 
@@ -125,7 +129,20 @@ class InputBatch:
             stream_keys=self.stream_key[slots],
             positions=positions,
             banned_ids=np.where(is_too_short[:, None], self.stop_ids[slots], -1),
+            allowed=self._allowed(slots),
+            num_top_logprobs=self.num_top_logprobs[slots],
         )
+
+    def _allowed(self, slots: np.ndarray) -> np.ndarray:
+        """What each row's constraint allows next: objects, a bool array or None."""
+        allowed = np.full(len(slots), None, object)
+        for index in np.flatnonzero(self.is_constrained[slots]):
+            slot = slots[index]
+            sequence = self.sequences[slot]
+            assert sequence is not None and sequence.options.constraint is not None
+            reply = slice(sequence.num_prompt_tokens, self.num_tokens[slot])
+            allowed[index] = sequence.options.constraint.allowed(self.token_ids[slot, reply])
+        return allowed
 
     def ended_by_token(self, slots: np.ndarray) -> np.ndarray:
         """Which rows' last token is one of their EOS or stop ids."""

@@ -118,6 +118,8 @@ class ModelRunner:
             np.concatenate([part.token_ids for part in parts]),
             np.concatenate([part.sampler_logprobs for part in parts]),
             np.concatenate([part.raw_logprobs for part in parts]),
+            _concatenate([part.top_ids for part in parts]),
+            _concatenate([part.top_logprobs for part in parts]),
         )
 
     def _fork(self, chunks: list[PrefillChunk]) -> None:
@@ -230,3 +232,9 @@ class ModelRunner:
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+
+def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
+    """Rows of different widths as one array, zeros behind the shorter ones."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])

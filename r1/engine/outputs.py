@@ -9,13 +9,20 @@ from r1.records import Sample
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one step added to one sample; `finished` is the whole sample at its end."""
+    """What one step added to one sample; `finished` is the whole sample at its end.
+
+    `raw_logprob` and `top_logprobs` (id, log-prob; as many as were asked for) are of the new
+    token, `num_cached_tokens` of the prompt came from the prefix cache.
+    """
 
     request_id: str
     sample_index: int
     new_token_ids: tuple[int, ...]
     new_text: str
     finished: Sample | None = None
+    raw_logprob: float = 0.0
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+    num_cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ preemption or on a resume. The token is where the cumulative distribution passes
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class SamplingBatch:
     """Sampling settings of B rows, each field an array of length B.
 
     `stream_keys` (uint64) and `positions` (0 for a reply's first token) choose the
-    uniform. `banned_ids` [B, any] are token ids that may not come, padded with -1.
+    uniform. `banned_ids` [B, any] are token ids that may not come, padded with -1; `allowed`
+    holds for each row None, or a bool array [V] of the only ones that may.
     """
 
     temperature: np.ndarray
@@ -34,6 +35,8 @@ class SamplingBatch:
     stream_keys: np.ndarray
     positions: np.ndarray
     banned_ids: np.ndarray
+    allowed: np.ndarray
+    num_top_logprobs: np.ndarray
 
     def rows(self, start: int, stop: int) -> SamplingBatch:
         """The settings of rows start..stop."""
@@ -47,12 +50,15 @@ class SampledTokens:
     """One token a row: ids (int64) and both log-probs (float32), numpy, length B.
 
     `sampler_logprobs` belong to the distribution drawn from (0.0 where greedy),
-    `raw_logprobs` to the model's softmax at temperature 1 with nothing cut off.
+    `raw_logprobs` to the model's softmax at temperature 1 with nothing cut off. `top_ids` and
+    `top_logprobs` [B, K] are the most probable tokens by the latter, where a row asks for K.
     """
 
     token_ids: np.ndarray
     sampler_logprobs: np.ndarray
     raw_logprobs: np.ndarray
+    top_ids: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))
+    top_logprobs: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def stream_key(seed: int, request_id: str, sample_index: int) -> int:
@@ -82,7 +88,7 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
     logits_BV = logits_BV.float()
     raw_logits_BV = logits_BV
     raw_normalizer_B = torch.logsumexp(logits_BV, dim=-1)
-    logits_BV = _ban(logits_BV, batch.banned_ids)
+    logits_BV = _restrict(_ban(logits_BV, batch.banned_ids), batch.allowed)
     greedy_B = batch.temperature == 0
     if greedy_B.all():
         token_ids_B = logits_BV.argmax(dim=-1)
@@ -93,7 +99,12 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
     raw_logprobs = (chosen_B - raw_normalizer_B).cpu().numpy()
     if not np.isfinite(raw_logprobs).all():
         raise ValueError("the model's logits are not finite (NaN or Inf): check its weights")
-    return SampledTokens(token_ids_B.cpu().numpy(), sampler_logprobs, raw_logprobs)
+    num_top = min(int(batch.num_top_logprobs.max(initial=0)), logits_BV.shape[1])
+    top_BK = raw_logits_BV.topk(num_top, dim=-1)
+    top_logprobs = (top_BK.values - raw_normalizer_B[:, None]).cpu().numpy()
+    top_ids = top_BK.indices.cpu().numpy()
+    token_ids = token_ids_B.cpu().numpy()
+    return SampledTokens(token_ids, sampler_logprobs, raw_logprobs, top_ids, top_logprobs)
 
 
 def _draw(
@@ -130,6 +141,15 @@ def _ban(logits_BV: torch.Tensor, banned_ids: np.ndarray) -> torch.Tensor:
     logits_BV = logits_BV.clone()
     logits_BV[torch.from_numpy(rows), torch.from_numpy(banned_ids[rows, columns])] = -torch.inf
     return logits_BV
+
+
+def _restrict(logits_BV: torch.Tensor, allowed: np.ndarray) -> torch.Tensor:
+    rows = [row for row, mask in enumerate(allowed) if mask is not None]
+    if not rows:
+        return logits_BV
+    mask_BV = torch.from_numpy(np.stack([allowed[row] for row in rows])).to(logits_BV.device)
+    index = torch.tensor(rows, device=logits_BV.device)
+    return logits_BV.index_copy(0, index, logits_BV[index].masked_fill(~mask_BV, -torch.inf))
 
 
 def _scale(logits_BV: torch.Tensor, temperature: np.ndarray, greedy_B: np.ndarray) -> torch.Tensor:

@@ -211,6 +211,9 @@ class Scheduler:
             sequence = group.sequences.popleft()
             if index > 0:
                 self.block_manager.share(shared)
+            # What a preempted sequence finds again was its own.
+            if len(sequence.token_ids) == sequence.num_prompt_tokens:
+                sequence.num_cached_tokens = admitted.num_computed_tokens
             self.input_batch.add(sequence, shared + self.block_manager.allocate(num_private))
             admitted.sequences.append(sequence)
         if not group.sequences:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from r1.engine.detokenizer import IncrementalDetokenizer
+from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest, SamplingParams
 
 
@@ -19,7 +20,7 @@ class Sequence:
     `token_ids` (prompt and reply) and the two log-prob arrays (of the reply) are
     current only while the sequence waits; while it runs its row of the
     `InputBatch` holds them. `arrival` orders all sequences of an engine: the one
-    that came last is preempted first.
+    that came last is preempted first. `num_cached_tokens` of the prompt came from the prefix cache.
     """
 
     request: GenerationRequest
@@ -33,6 +34,8 @@ class Sequence:
     raw_logprobs: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     detokenizer: IncrementalDetokenizer | None = None
     is_streaming: bool = False
+    options: StreamOptions = field(default_factory=StreamOptions)
+    num_cached_tokens: int = 0
     slot: int = -1
     routed_experts: np.ndarray | None = None
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ def settings(num_rows: int, **values: Any) -> SamplingBatch:
         stream_keys=full(values.get("key", stream_key(0, "q", 0)), np.uint64),
         positions=np.arange(num_rows),
         banned_ids=np.asarray(values.get("banned_ids", np.full((num_rows, 1), -1)), np.int64),
+        allowed=values.get("allowed", np.full(num_rows, None, object)),
+        num_top_logprobs=full(values.get("num_top_logprobs", 0), np.int64),
     )
 
 
@@ -166,3 +169,22 @@ def test_uniforms_are_uniform() -> None:
     assert ((counts - 500) ** 2 / 500).sum() < 43.8
     grid = values.reshape(100, 100)
     assert abs(np.corrcoef(grid[:, 0], grid[:, 1])[0, 1]) < 0.3
+
+
+def test_an_allowed_mask_leaves_its_tokens_only_and_the_raw_logprob_as_it_was() -> None:
+    allowed = np.full(400, None, object)
+    allowed[:200] = [np.array([False, True, True, False, False])] * 200
+    result = sample(torch.tensor(TABLE).log().expand(400, -1), settings(400, allowed=allowed))
+    assert set(result.token_ids[:200].tolist()) == {1, 2}
+    assert set(result.token_ids[200:].tolist()) == {0, 1, 2, 3, 4}
+    first = result.token_ids[0]
+    assert np.exp(result.sampler_logprobs[0]) == pytest.approx({1: 2 / 3, 2: 1 / 3}[first])
+    assert np.exp(result.raw_logprobs[0]) == pytest.approx(TABLE[first])
+
+
+def test_top_logprobs_are_the_models_own_for_the_rows_that_ask() -> None:
+    logits = torch.tensor([0.1, 0.6, 0.3]).log().expand(2, -1)
+    batch = replace(settings(2, temperature=0.5), num_top_logprobs=np.array([0, 2]))
+    result = sample(logits, batch)
+    assert result.top_ids[1].tolist() == [1, 2]
+    assert np.exp(result.top_logprobs[1]) == pytest.approx([0.6, 0.3])

@@ -7,9 +7,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 
 from r1.engine.engine import Engine, StepOutput
+from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest, Sample, SamplingParams
 from r1.text.tokenizer import Tokenizer
 
@@ -210,3 +212,58 @@ def test_a_chat_finds_its_last_turn_in_the_prefix_cache(reciting_engine: MakeEng
     engine.step()
     # 13 tokens of the first turn, of which 12 were computed: 3 blocks of 4.
     assert engine.stats().num_cached_tokens == 12
+
+
+class OnlyToken:
+    """Allows one token for ever, and keeps what it was asked."""
+
+    def __init__(self, token_id: int, vocab_size: int) -> None:
+        self.mask = np.zeros(vocab_size, bool)
+        self.mask[token_id] = True
+        self.lengths: list[int] = []
+
+    def allowed(self, reply_ids: np.ndarray) -> np.ndarray | None:
+        self.lengths.append(len(reply_ids))
+        return self.mask if len(reply_ids) >= 2 else None
+
+
+def test_a_constraint_is_asked_once_a_token_and_its_neighbours_are_not_disturbed(
+    make_engine: Callable[..., Engine],
+) -> None:
+    def ask(name: str) -> GenerationRequest:
+        return GenerationRequest(name, (1, 2, 3), SamplingParams(max_tokens=6, ignore_eos=True))
+
+    alone = make_engine()
+    expected = alone.generate([ask("free")])[0][0].token_ids
+    engine = make_engine()
+    constraint = OnlyToken(65, engine.model.config.vocab_size)
+    engine.add_request(ask("free"))
+    engine.add_request(ask("bound"), StreamOptions(constraint, num_top_logprobs=3))
+    outputs: dict[str, list[StepOutput]] = {"free": [], "bound": []}
+    while engine.has_unfinished():
+        for output in engine.step():
+            outputs[output.request_id].append(output)
+    assert constraint.lengths == [0, 1, 2, 3, 4, 5]
+    assert [o.new_token_ids[0] for o in outputs["bound"]][2:] == [65] * 4
+    assert tuple(o.new_token_ids[0] for o in outputs["free"]) == expected
+    assert all(len(o.top_logprobs) == 3 for o in outputs["bound"])
+    assert all(o.top_logprobs == () for o in outputs["free"])
+
+
+def test_a_named_random_stream_repeats_a_reply_under_another_id(
+    make_engine: Callable[..., Engine],
+) -> None:
+    def reply(request_id: str, stream: str) -> tuple[int, ...]:
+        engine = make_engine()
+        sampling = SamplingParams(max_tokens=8, ignore_eos=True)
+        engine.add_request(
+            GenerationRequest(request_id, (1, 2, 3), sampling, seed=7),
+            StreamOptions(random_stream=stream),
+        )
+        outputs = []
+        while engine.has_unfinished():
+            outputs += engine.step()
+        return tuple(o.new_token_ids[0] for o in outputs)
+
+    assert reply("a", "same") == reply("b", "same") != reply("c", "")
+    assert reply("same", "") == reply("a", "same")
