@@ -1,6 +1,6 @@
 """The accuracy reward for maths: find the final answer in a reply and verify it.
 
-Answers are compared by form and value in process (`answer_check`); what that cannot decide
+Answers are compared by form and value in process (`answers.check`); what that cannot decide
 goes to math-verify in worker processes with a hard limit. What the verifier cannot decide
 is no verdict (`is_correct` None with the reason), never a wrong answer.
 """
@@ -14,10 +14,10 @@ from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
 
-from r1.rewards.answer_check import check_answer
-from r1.rewards.answer_forms import Unread, read_form
-from r1.rewards.answer_question import read_question
-from r1.rewards.answer_text import tidy
+from r1.rewards.answers.check import check_answer
+from r1.rewards.answers.forms import Unread, read_form
+from r1.rewards.answers.question import read_question
+from r1.rewards.answers.text import tidy
 from r1.rewards.verifier_pool import WorkerFailure, WorkerPool, python_module_command
 
 _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
@@ -164,7 +164,7 @@ def parse_number(text: str) -> Fraction | None:
 class MathVerifier:
     """Compares answers; a thread pool of `num_workers` threads keeps all workers busy.
 
-    Most pairs are decided in this process (`answer_check`), within bounds. The rest goes to
+    Most pairs are decided in this process (`answers.check`), within bounds. The rest goes to
     math-verify in a worker: `timeout_seconds` is the hard limit of one comparison in CPU
     time; a worker that hangs is killed, one that dies is replaced, the comparison is tried
     `num_attempts` times in all, and what then fails is no verdict. Workers start with the

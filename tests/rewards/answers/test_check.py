@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from r1.rewards.answer_check import check_answer
-from r1.rewards.answer_question import read_question
+from r1.rewards.answers.check import check_answer
+from r1.rewards.answers.question import read_question
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from r1.rewards.answer_forms import (
+from r1.rewards.answers.forms import (
     Form,
 )
 

@@ -13,7 +13,7 @@ import pytest
 
 from r1.rewards.math import MathVerifier, final_answer
 
-TABLES = Path(__file__).parent / "data"
+TABLES = Path(__file__).parent.parent / "data"
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:

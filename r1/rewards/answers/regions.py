@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_nodes import Call, Name, Node, Number, names_of
-from r1.rewards.answer_text import bracketed, split_top
-from r1.rewards.answer_value import as_float, same_number, value_of
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of
+from r1.rewards.answers.text import bracketed, split_top
+from r1.rewards.answers.value import as_float, same_number, value_of
 
 INFINITY = Name("infty")
 MINUS_INFINITY = Call("neg", (INFINITY,))

@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import pytest
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_nodes import Node
-from r1.rewards.answer_text import tidy
-from r1.rewards.answer_value import is_unevaluated, same_number, same_value, value_of
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.nodes import Node
+from r1.rewards.answers.text import tidy
+from r1.rewards.answers.value import is_unevaluated, same_number, same_value, value_of
 
 
 def node_of(text: str) -> Node:

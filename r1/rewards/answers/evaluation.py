@@ -15,7 +15,7 @@ from typing import Any
 
 from mpmath.ctx_mp import MPContext
 
-from r1.rewards.answer_nodes import Name, Node, Number
+from r1.rewards.answers.nodes import Name, Node, Number
 
 _DIGITS = 60
 _EXACT_BITS = 100_000

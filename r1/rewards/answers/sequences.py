@@ -1,18 +1,18 @@
 """Comparing several values: lists, sets, tuples, matrices, and sets of reals.
 
-`compare` compares two members; it is `answer_check.compare`, which calls this file.
+`compare` compares two members; it is `check.compare`, which calls this file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from r1.rewards.answer_finding import Finding, kind_of, verdict
-from r1.rewards.answer_forms import Equation, Form, Group, Listing, Matrix, Quantity, Region
-from r1.rewards.answer_nodes import Node
-from r1.rewards.answer_question import Asked
-from r1.rewards.answer_regions import Span, same_region
-from r1.rewards.answer_scalars import same_node
+from r1.rewards.answers.finding import Finding, kind_of, verdict
+from r1.rewards.answers.forms import Equation, Form, Group, Listing, Matrix, Quantity, Region
+from r1.rewards.answers.nodes import Node
+from r1.rewards.answers.question import Asked
+from r1.rewards.answers.regions import Span, same_region
+from r1.rewards.answers.scalars import same_node
 
 Compare = Callable[[Form, Form, Asked], Finding]
 _MAX_PERMUTED = 40

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from r1.rewards.answer_nodes import Call, Name, Node, Number
+from r1.rewards.answers.nodes import Call, Name, Node, Number
 
 _FUNCTION_NAMES = """
 sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot arcsec arccsc ln log

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_nodes import Call, Node, Number, names_of
-from r1.rewards.answer_units import Unit, read_unit
-from r1.rewards.answer_value import literal
-from r1.rewards.answer_words import spelled_number
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.nodes import Call, Node, Number, names_of
+from r1.rewards.answers.units import Unit, read_unit
+from r1.rewards.answers.value import literal
+from r1.rewards.answers.words import spelled_number
 
 
 @dataclass(frozen=True, slots=True)

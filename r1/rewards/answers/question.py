@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from r1.rewards.answer_forms import Equation, Form, Quantity
-from r1.rewards.answer_nodes import Call, Number
-from r1.rewards.answer_text import same_text, tidy
-from r1.rewards.answer_units import Unit, question_units
-from r1.rewards.answer_value import is_plain_number
-from r1.rewards.answer_words import date_of
+from r1.rewards.answers.forms import Equation, Form, Quantity
+from r1.rewards.answers.nodes import Call, Number
+from r1.rewards.answers.text import same_text, tidy
+from r1.rewards.answers.units import Unit, question_units
+from r1.rewards.answers.value import is_plain_number
+from r1.rewards.answers.words import date_of
 
 # An explanation behind the answer: "8 (not 9)"; with another candidate in it it is a hedge.
 _PARENTHESIS = re.compile(

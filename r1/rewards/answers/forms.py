@@ -1,7 +1,7 @@
 """What kind of answer a text is: a quantity, a list, a tuple, a region, an equation, words.
 
 `read_form` names the kind from the whole text. Two answers are compared as what they are
-(`answer_check`), so that a member is not its set and an interval not its end.
+(`check`), so that a member is not its set and an interval not its end.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_nodes import Call, Node
-from r1.rewards.answer_quantities import Quantity, read_quantity
-from r1.rewards.answer_regions import Region, read_region
-from r1.rewards.answer_text import bracketed, split_top
-from r1.rewards.answer_words import choice_of, clock_of, date_of, nothing_kind
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.nodes import Call, Node
+from r1.rewards.answers.quantities import Quantity, read_quantity
+from r1.rewards.answers.regions import Region, read_region
+from r1.rewards.answers.text import bracketed, split_top
+from r1.rewards.answers.words import choice_of, clock_of, date_of, nothing_kind
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No solution, does not exist, undefined: `kind` of `answer_words.nothing_kind`."""
+    """No solution, does not exist, undefined: `kind` of `words.nothing_kind`."""
 
     kind: str
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_finding import Finding, kind_of, verdict
-from r1.rewards.answer_forms import Based, Clock, Form, Quantity, Ratio
-from r1.rewards.answer_nodes import Call, Node, Number, names_of
-from r1.rewards.answer_question import Asked
-from r1.rewards.answer_units import same_unit
-from r1.rewards.answer_value import is_plain_number, is_unevaluated, same_number, same_value
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.finding import Finding, kind_of, verdict
+from r1.rewards.answers.forms import Based, Clock, Form, Quantity, Ratio
+from r1.rewards.answers.nodes import Call, Node, Number, names_of
+from r1.rewards.answers.question import Asked
+from r1.rewards.answers.units import same_unit
+from r1.rewards.answers.value import is_plain_number, is_unevaluated, same_number, same_value
 
 
 def compare_quantities(gold: Quantity, answer: Quantity, asked: Asked) -> Finding:

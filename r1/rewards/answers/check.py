@@ -10,9 +10,9 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from r1.rewards.answer_expression import read_expression
-from r1.rewards.answer_finding import Finding, kind_of, verdict
-from r1.rewards.answer_forms import (
+from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.finding import Finding, kind_of, verdict
+from r1.rewards.answers.forms import (
     Based,
     Chain,
     Choice,
@@ -31,18 +31,24 @@ from r1.rewards.answer_forms import (
     Words,
     read_form,
 )
-from r1.rewards.answer_nodes import Call, Number, names_of, walk
-from r1.rewards.answer_question import Asked, breaks_rule, concise, option_text, restates
-from r1.rewards.answer_scalars import compare_based, compare_quantities, compare_ratios
-from r1.rewards.answer_sequences import (
+from r1.rewards.answers.nodes import Call, Number, names_of, walk
+from r1.rewards.answers.question import Asked, breaks_rule, concise, option_text, restates
+from r1.rewards.answers.scalars import compare_based, compare_quantities, compare_ratios
+from r1.rewards.answers.sequences import (
     as_points,
     compare_groups,
     compare_lists,
     compare_regions,
 )
-from r1.rewards.answer_text import same_text, tidy
-from r1.rewards.answer_value import is_multiple, is_plain_number, numerator, same_number, same_value
-from r1.rewards.answer_words import same_clock, same_nothing, same_words
+from r1.rewards.answers.text import same_text, tidy
+from r1.rewards.answers.value import (
+    is_multiple,
+    is_plain_number,
+    numerator,
+    same_number,
+    same_value,
+)
+from r1.rewards.answers.words import same_clock, same_nothing, same_words
 
 _MAX_DEPTH = 40
 

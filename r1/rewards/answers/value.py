@@ -21,7 +21,7 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from r1.rewards.answer_evaluation import (
+from r1.rewards.answers.evaluation import (
     TooLarge,
     Undecided,
     Value,
@@ -35,7 +35,7 @@ from r1.rewards.answer_evaluation import (
     is_zero,
     subtract,
 )  # fmt: skip
-from r1.rewards.answer_nodes import Call, Name, Node, Number, names_of
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of
 
 _SIGNIFICANT = 5
 _POINTS = 4
