@@ -16,6 +16,7 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
+_MAX_NAME_LENGTH = 120
 
 # Far above any model's, and low enough that what a file claims is refused at once.
 _MAX_FIELDS = 10_000
@@ -95,6 +96,8 @@ class _HeaderReader:
 
     def _tensor(self) -> tuple[str, int, tuple[int, ...], int]:
         name = self._string()
+        if not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
+            raise ValueError(f"a tensor is named {name!r:.{_MAX_NAME_LENGTH}}")
         num_dimensions = self._number("<I")
         if num_dimensions > _MAX_DIMENSIONS:
             raise ValueError(f"tensor {name!r} has {num_dimensions} dimensions")

@@ -15,6 +15,7 @@ from r1.models.architectures import ARCHITECTURES, Model
 from r1.models.model_config import ModelConfig
 
 _MAX_NAMES_SHOWN = 4
+_MAX_NAME_LENGTH = 120
 _FLOAT_DTYPES = ("F32", "F16", "BF16", "F64", "F8_E4M3")
 
 
@@ -70,9 +71,13 @@ def fill_weights(model: Model, named_tensors: Iterable[tuple[str, Tensor]], *, s
 
 
 def shorten_names(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and how many more there are; what is no plain name, quoted."""
     rest = len(names) - _MAX_NAMES_SHOWN
-    return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    shown = [
+        (name if name.isprintable() else repr(name))[:_MAX_NAME_LENGTH]
+        for name in names[:_MAX_NAMES_SHOWN]
+    ]
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_sizes(config: ModelConfig, stored: Mapping[str, StoredTensor], source: str) -> None:

@@ -22,6 +22,11 @@ from r1.atomic_files import write_json, write_text
 from r1.text.gguf_tokenizer import read_gguf_tokenizer
 from r1.text.reasoning import REASONING_TAGS
 from r1.text.special_tokens import SpecialTokens
+from r1.untrusted_files import check_file, read_json_object, read_text
+
+# The largest in use has 35 MB and 262,144 tokens.
+_MAX_TOKENIZER_BYTES = 200_000_000
+_MAX_TOKEN_ID = 1 << 24
 
 
 class Tokenizer:
@@ -70,18 +75,18 @@ class Tokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         names = {**_read_json(folder / "special_tokens_map.json"), **config}
         eos_ids = _read_eos_ids(folder)
-        eos = _token_name(names.get("eos_token"))
+        eos = _token_name(names, "eos_token", folder)
         if eos is None and eos_ids:
             eos = backend.id_to_token(eos_ids[0])
         if eos is None:
             raise ValueError(
                 f"no EOS token in {folder}: name one as eos_token in tokenizer_config.json"
             )
-        bos = _token_name(names.get("bos_token"))
+        bos = _token_name(names, "bos_token", folder)
         special = SpecialTokens(
             eos=eos,
             bos=bos,
-            pad=_token_name(names.get("pad_token")),
+            pad=_token_name(names, "pad_token", folder),
             adds_bos=_reads_bos(backend, bos, config),
             extra_eos_ids=tuple(i for i in eos_ids if backend.id_to_token(i) != eos),
         )
@@ -125,7 +130,10 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         """One more than the highest token id: the rows that an embedding must have."""
-        return 1 + max(self.backend.get_vocab(with_added_tokens=True).values())
+        highest = max(self.backend.get_vocab(with_added_tokens=True).values())
+        if highest > _MAX_TOKEN_ID:
+            raise ValueError(f"the tokenizer has a token id of {highest:,}; no vocabulary does")
+        return 1 + highest
 
     def token_id(self, token: str) -> int | None:
         """The id of one token by its exact string, or None."""
@@ -304,6 +312,7 @@ def _alternation(tokens: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _read_backend(file: Path) -> tokenizers.Tokenizer:
+    check_file(file, _MAX_TOKENIZER_BYTES)
     try:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises no narrower class
@@ -311,15 +320,7 @@ def _read_backend(file: Path) -> tokenizers.Tokenizer:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not readable JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {type(value).__name__}")
-    return value
+    return read_json_object(file) if file.exists() else {}
 
 
 def _refuse_surrogates(texts: Sequence[str]) -> None:
@@ -334,16 +335,25 @@ def _refuse_surrogates(texts: Sequence[str]) -> None:
             ) from None
 
 
-def _token_name(entry: str | Mapping[str, Any] | None) -> str | None:
+def _token_name(names: Mapping[str, Any], role: str, folder: Path) -> str | None:
     """Configs name a token as its string or as a serialised AddedToken."""
-    return entry["content"] if isinstance(entry, Mapping) else entry
+    entry = names.get(role)
+    name = entry.get("content") if isinstance(entry, Mapping) else entry
+    if name is not None and not isinstance(name, str):
+        raise ValueError(f"{folder / 'tokenizer_config.json'}: {role} is {entry!r:.60}, not a text")
+    return name
 
 
 def _read_eos_ids(folder: Path) -> tuple[int, ...]:
     for name in ("generation_config.json", "config.json"):
         ids = _read_json(folder / name).get("eos_token_id")
-        if ids is not None:
-            return tuple(ids) if isinstance(ids, list) else (ids,)
+        if ids is None:
+            continue
+        ids = ids if isinstance(ids, list) else [ids]
+        wrong = [i for i in ids if not isinstance(i, int) or not 0 <= i <= _MAX_TOKEN_ID]
+        if wrong:
+            raise ValueError(f"{folder / name}: eos_token_id {wrong[0]!r:.60} is no token id")
+        return tuple(ids)
     return ()
 
 
@@ -356,12 +366,13 @@ def _reads_bos(backend: tokenizers.Tokenizer, bos: str | None, config: Mapping[s
 
 def _read_chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
+    if file.exists():
+        return read_text(file)
     template = config.get("chat_template")
     if isinstance(template, list):  # several named ones
-        return {entry["name"]: entry["template"] for entry in template}.get("default")
-    return template
+        named = [entry for entry in template if isinstance(entry, Mapping)]
+        template = {entry.get("name"): entry.get("template") for entry in named}.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _char_of_byte() -> dict[int, str]:

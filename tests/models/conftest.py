@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import resource
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +71,46 @@ WIDE_V3 = {
     "topk_group": 1,
     "num_experts_per_tok": 2,
 }
+
+
+SPARE_BYTES = 1 << 29
+MAX_CPU_SECONDS = 2.0
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Half a gigabyte more than is in use, and two seconds of this process's time."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not refused within {MAX_CPU_SECONDS} CPU seconds")
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGVTALRM, stop)
+    resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_BYTES, limits[1]))
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[Callable[[Path], Any], Path], str]:
+    """The one line that a load of a path ends in; nothing is left beside what was loaded."""
+
+    def refuse(load: Callable[[Path], Any], path: Path) -> str:
+        before = sorted(path.parent.iterdir())
+        with bounded(), pytest.raises(ValueError) as caught:
+            load(path)
+        message = str(caught.value)
+        assert "\n" not in message and len(message) < 700, message
+        assert sorted(path.parent.iterdir()) == before
+        return message
+
+    return refuse
 
 
 class DenseCache:
