@@ -16,12 +16,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
-from r1.rewards.code import CodeChecker
-from r1.rewards.code_blocks import CodeBlock
-from r1.rewards.code_verdict import StdinTests
-from r1.rewards.sandbox import Sandbox
-from r1.rewards.sandbox_check import isolation_fault
-from r1.rewards.sandbox_launch import Isolation
+from r1.rewards.programs.blocks import CodeBlock
+from r1.rewards.programs.checker import CodeChecker
+from r1.rewards.programs.verdict import StdinTests
+from r1.rewards.sandbox.launch import Isolation
+from r1.rewards.sandbox.sandbox import Sandbox
+from r1.rewards.sandbox.self_check import isolation_fault
 
 _PROGRAM = "print(sum(map(int, input().split())))"
 _TESTS = StdinTests(tuple((f"{n} {n}", str(2 * n)) for n in range(10)))

@@ -60,9 +60,9 @@ def load_config(
 ) -> ConfigType:
     """Read `path` (TOML, or a saved config.json), apply `a.b=3` overrides, and validate.
 
-    A file that says `extends = "other.toml"` changes that file, named from its own folder:
-    its keys come over the other's, table by table. Raises ConfigError with one line for each mistake: the file or override, the dotted
-    key, what is wrong, and the nearest valid name.
+    A file that says `extends = "other.toml"`, named from its own folder, changes that file,
+    table by table. Raises ConfigError with one line for each mistake: the file or override,
+    the dotted key, what is wrong, and the nearest valid name.
     """
     data = {} if path is None else _read_extended(Path(path))
     source_by_key = {}

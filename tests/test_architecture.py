@@ -38,8 +38,8 @@ FLOORS = {
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
-# The plan's own names; imports are absolute, so `import math` beside them is still Python's.
-PLANNED_NAMES = {"rewards/math.py", "rewards/code.py"}
+# The plan's own name; imports are absolute, so `import math` beside them is still Python's.
+PLANNED_NAMES = {"rewards/math.py"}
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -121,8 +121,8 @@ def report(
     [dim]r1 report runs/quickstart
     r1 report runs/evaluate/MODEL[/dim]
     """
-    from r1.evaluation.benchmark_report import is_evaluation_folder, write_outputs
-    from r1.evaluation.report import build_report
+    from r1.evaluation.run_report.report import build_report
+    from r1.evaluation.table.report import is_evaluation_folder, write_outputs
 
     folder = folder.expanduser()
     if is_evaluation_folder(folder):

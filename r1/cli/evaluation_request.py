@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from r1.backends.openai_http_client import ServerConfig
-    from r1.tasks.judged import Judge
+    from r1.tasks.judged.judged import Judge
 
 # Nearer than this to a row's name, a word was meant as one.
 _NEAR = 0.75
@@ -85,7 +85,7 @@ def perform(arguments: Sequence[str], options: EvaluationOptions) -> None:
         os.environ[DATA_VARIABLE] = str(options.data.expanduser())
     folders = [Path(text).expanduser() for text in arguments if "=" not in text]
     if options.actions.show_list:
-        from r1.evaluation.benchmark_list import list_benchmarks
+        from r1.evaluation.table.listing import list_benchmarks
 
         print(list_benchmarks(has_judge=options.judge.model is not None))
     elif options.actions.compare:
@@ -105,7 +105,7 @@ def split_words(arguments: Sequence[str], output: Path | None) -> Words:
 
     Raises ValueError for two models, and for a word that is nearly a row's name.
     """
-    from r1.evaluation.benchmarks import ALIASES, BENCHMARKS, is_generated
+    from r1.evaluation.table.benchmarks import ALIASES, BENCHMARKS, is_generated
 
     known = {*BENCHMARKS, *ALIASES}
     overrides = [text for text in arguments if "=" in text]
@@ -135,7 +135,7 @@ def split_words(arguments: Sequence[str], output: Path | None) -> Words:
 
 
 def _measure(words: Words, options: EvaluationOptions) -> None:
-    from r1.evaluation.run_benchmarks import preview_benchmarks, run_benchmarks
+    from r1.evaluation.table.run_benchmarks import preview_benchmarks, run_benchmarks
 
     server = _server(words, options)
     model = words.model or options.server.model_name
@@ -158,8 +158,8 @@ def _measure(words: Words, options: EvaluationOptions) -> None:
 
 
 def _score_responses(words: Words, options: EvaluationOptions) -> None:
-    from r1.evaluation.row_result import numbers_text
-    from r1.evaluation.run_stored import score_responses
+    from r1.evaluation.table.row_result import numbers_text
+    from r1.evaluation.table.run_stored import score_responses
 
     assert options.actions.responses is not None
     if len(words.rows) != 1 or words.model is not None:
@@ -177,7 +177,7 @@ def _score_responses(words: Words, options: EvaluationOptions) -> None:
 
 
 def _regrade(folders: Sequence[Path], options: EvaluationOptions) -> None:
-    from r1.evaluation.run_stored import regrade_folder
+    from r1.evaluation.table.run_stored import regrade_folder
 
     if len(folders) != 1:
         raise ValueError("--regrade needs one folder: r1 evaluate runs/evaluate/MODEL --regrade")
@@ -186,7 +186,7 @@ def _regrade(folders: Sequence[Path], options: EvaluationOptions) -> None:
 
 
 def _merge(folders: Sequence[Path], options: EvaluationOptions) -> None:
-    from r1.evaluation.run_stored import merge_folders
+    from r1.evaluation.table.run_stored import merge_folders
 
     if len(folders) < 2 or options.output is None:
         raise ValueError("--merge needs folders and --output: r1 evaluate --merge A B -o C")
@@ -195,8 +195,8 @@ def _merge(folders: Sequence[Path], options: EvaluationOptions) -> None:
 
 
 def _compare(folders: Sequence[Path], options: EvaluationOptions) -> None:
-    from r1.evaluation.comparison import compare
-    from r1.evaluation.comparison_report import comparison_text, write_comparison
+    from r1.evaluation.table.comparison import compare
+    from r1.evaluation.table.comparison_report import comparison_text, write_comparison
 
     if len(folders) != 2:
         raise ValueError("--compare needs two folders: r1 evaluate --compare A B")
@@ -232,7 +232,7 @@ def _judge(options: EvaluationOptions, output: Path, settings: Sequence[str] = (
     if url is None:
         raise ValueError("--judge needs its server: --judge-url URL")
     from r1.config import load_config
-    from r1.evaluation.judges import JudgeConfig, ServerJudge
+    from r1.evaluation.judges.judges import JudgeConfig, ServerJudge
 
     given = {
         "server.url": url,

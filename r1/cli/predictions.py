@@ -21,7 +21,7 @@ def predictions(
 
     [dim]r1 predictions runs/swe/records.jsonl -o predictions.jsonl --model deepseek-r1[/dim]
     """
-    from r1.evaluation.swebench_predictions import write_predictions
+    from r1.evaluation.row_metrics.swebench_predictions import write_predictions
 
     num_instances, num_patches = write_predictions(records, output, model)
     print(f"{output}: {num_instances} instances, {num_patches} with a patch")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from r1.evaluation.curves import Curve
+from r1.evaluation.run_report.curves import Curve
 
 WIDTH, HEIGHT = 340, 180
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 24

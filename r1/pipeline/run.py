@@ -21,8 +21,8 @@ import torch
 from rich.console import Console
 
 from r1.config import Config, config_fingerprint
-from r1.evaluation.report import build_report
 from r1.evaluation.run_evaluate import evaluate_model
+from r1.evaluation.run_report.report import build_report
 from r1.pipeline.inputs import check_inputs, file_states, outside_inputs
 from r1.pipeline.recipe import Plan, plan_recipe
 from r1.pipeline.stages import STAGE_KINDS, Stage

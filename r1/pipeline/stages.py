@@ -9,8 +9,8 @@ from typing import Any
 
 from r1.config import Config
 from r1.evaluation.run_evaluate import EvaluateConfig, run_evaluate
-from r1.tasks.miniature_base import MiniatureBaseConfig, write_base
-from r1.tasks.miniature_data import MiniatureDataConfig, write_miniature_data
+from r1.tasks.miniature.base_model import MiniatureBaseConfig, write_base
+from r1.tasks.miniature.data import MiniatureDataConfig, write_miniature_data
 from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.rejection_sampling import SampleConfig, run_sample
 from r1.training.reward_model import RewardModelConfig, run_reward_model

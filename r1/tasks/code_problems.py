@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from r1.records import Completion, Grade, Problem
-from r1.rewards.code import CodeChecker, CodeLimits
-from r1.rewards.code_blocks import CodeBlock, ProgramLanguage, extract_code
-from r1.rewards.code_verdict import CodeTests
 from r1.rewards.format import FormatStyle
+from r1.rewards.programs.blocks import CodeBlock, ProgramLanguage, extract_code
+from r1.rewards.programs.checker import CodeChecker, CodeLimits
+from r1.rewards.programs.verdict import CodeTests
 from r1.tasks.benchmark_data import locate
 from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from r1.rewards.code_verdict import AssertTests, CallTests, CodeTests, StdinTests
+from r1.rewards.programs.verdict import AssertTests, CallTests, CodeTests, StdinTests
 
 # What a pickled string is made of (pickletools); anything else could call something.
 _STRING_OPCODES = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from r1.records import Problem
-from r1.rewards.code_verdict import CodeTests
+from r1.rewards.programs.verdict import CodeTests
 from r1.tasks.benchmark_data import locate
 from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,

@@ -20,7 +20,7 @@ from r1.records import Completion, Grade, Problem
 from r1.rewards.format import FormatStyle
 
 if TYPE_CHECKING:
-    from r1.tasks.judged import Judge
+    from r1.tasks.judged.judged import Judge
 
 Split = Literal["train", "test"]
 
@@ -163,7 +163,7 @@ def _build_question_answer(config: TaskConfig) -> Task:
 
 
 def _build_miniature(config: TaskConfig) -> Task:
-    from r1.tasks.miniature import build_miniature
+    from r1.tasks.miniature.miniature import build_miniature
 
     return build_miniature(config)
 
@@ -175,14 +175,14 @@ def _build_ifeval(config: TaskConfig) -> Task:
 
 
 def _build_judged(config: TaskConfig, judge: Judge | None) -> Task:
-    from r1.tasks import judged_answers, judged_pairs
+    from r1.tasks.judged import answers, pairs
 
     builders: dict[str, Callable[[TaskConfig, Judge | None], Task]] = {
-        "simpleqa": judged_answers.build_simpleqa,
-        "chinese_simpleqa": judged_answers.build_chinese_simpleqa,
-        "frames": judged_answers.build_frames,
-        "alpaca_eval": judged_pairs.build_alpaca_eval,
-        "arena_hard": judged_pairs.build_arena_hard,
+        "simpleqa": answers.build_simpleqa,
+        "chinese_simpleqa": answers.build_chinese_simpleqa,
+        "frames": answers.build_frames,
+        "alpaca_eval": pairs.build_alpaca_eval,
+        "arena_hard": pairs.build_arena_hard,
     }
     return builders[config.name.split("/", 1)[0]](config, judge)
 
@@ -211,7 +211,7 @@ def _build_code(config: TaskConfig) -> Task:
 
 
 def _build_aider_polyglot(config: TaskConfig) -> Task:
-    from r1.tasks.aider_polyglot import build_aider_polyglot
+    from r1.tasks.aider.polyglot import build_aider_polyglot
 
     return build_aider_polyglot(config)
 
@@ -229,7 +229,7 @@ def _build_math_set(config: TaskConfig) -> Task:
 
 
 def _build_swebench(config: TaskConfig) -> Task:
-    from r1.tasks.swebench import build_swebench
+    from r1.tasks.swebench.swebench import build_swebench
 
     return build_swebench(config)
 

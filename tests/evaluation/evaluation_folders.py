@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from r1.evaluation.benchmarks import find_benchmark
-from r1.evaluation.row_result import RowFacts, write_row_result
+from r1.evaluation.table.benchmarks import find_benchmark
+from r1.evaluation.table.row_result import RowFacts, write_row_result
 from r1.records import Problem
 
 VOID = {"meta", "br", "img", "input"}

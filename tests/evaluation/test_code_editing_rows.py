@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from r1.evaluation.evaluate import EvaluationSettings, evaluate
-from r1.evaluation.swebench_predictions import write_predictions
+from r1.evaluation.row_metrics.swebench_predictions import write_predictions
 from r1.records import GenerationRequest
-from r1.tasks.aider_polyglot import AiderPolyglotTask
+from r1.tasks.aider.polyglot import AiderPolyglotTask
 from r1.tasks.task import TaskConfig, build_task
 from tests.evaluation.scripted import Scripted
 

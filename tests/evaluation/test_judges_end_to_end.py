@@ -9,8 +9,8 @@ from typing import Any
 from r1.backends.openai_http import OpenAIGenerator
 from r1.backends.openai_http_client import Server
 from r1.evaluation.evaluate import EvaluationSettings, evaluate
-from r1.evaluation.judges import JudgeConfig, ServerJudge
-from r1.evaluation.simpleqa import simpleqa_result
+from r1.evaluation.judges.judges import JudgeConfig, ServerJudge
+from r1.evaluation.row_metrics.simpleqa import simpleqa_result
 from r1.tasks.task import TaskConfig, build_task
 from tests.backends.conftest import Handler, Script, answers, fails, script
 

@@ -15,7 +15,7 @@ import pytest
 
 from r1.config import parse_config
 from r1.run_log import JsonlLog
-from r1.tasks.miniature_general import sft_rows
+from r1.tasks.miniature.general import sft_rows
 from r1.tasks.task import TaskConfig
 from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.sft import SftConfig, run_sft

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from r1.records import Completion, Grade
-from r1.rewards.sandbox import Sandbox, SandboxFailure
+from r1.rewards.sandbox.sandbox import Sandbox, SandboxFailure
 from r1.tasks.code_problems import CodeTask, humaneval_program, livecodebench_prompt
 from r1.tasks.code_tests import livecodebench_tests
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from r1.evaluation.codeforces_rating import codeforces_numbers
+from r1.evaluation.row_metrics.codeforces_rating import codeforces_numbers
 from r1.records import Completion
 from r1.tasks.code_problems import CodeTask
 from r1.tasks.task import TaskConfig, TaskError, build_task

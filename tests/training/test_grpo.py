@@ -197,7 +197,7 @@ def test_ctrl_c_keeps_the_last_saved_step(
 def test_a_backend_with_its_own_weights_gives_the_same_run(
     tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
 ) -> None:
-    def apart(model: LlamaForCausalLM, tokenizer: Tokenizer, config: EngineConfig) -> Engine:
+    def apart(model: LanguageModel, tokenizer: Tokenizer, config: EngineConfig) -> Engine:
         return Engine(copy.deepcopy(model), tokenizer, config)
 
     shared = run_grpo(make_config(tmp_path / "shared", tiny_policy, letter_task))

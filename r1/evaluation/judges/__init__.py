@@ -1,0 +1,1 @@
+"""Models that judge, on a server, with their replies kept."""

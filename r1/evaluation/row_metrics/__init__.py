@@ -1,0 +1,1 @@
+"""The numbers of rows whose score is no mean of grades."""

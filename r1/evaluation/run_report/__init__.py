@@ -1,0 +1,1 @@
+"""The report of a recipe's run: claims, curves, stages, samples."""

@@ -1,0 +1,1 @@
+"""The benchmark table: its rows, how they are measured, and what is shown of them."""

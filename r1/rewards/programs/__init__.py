@@ -1,0 +1,1 @@
+"""Solutions in Python and C++, run on tests and judged from outside."""

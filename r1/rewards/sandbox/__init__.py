@@ -1,0 +1,1 @@
+"""Programs that nobody trusts, run behind the strongest walls that work here."""

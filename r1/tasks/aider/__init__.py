@@ -1,0 +1,1 @@
+"""Aider's polyglot benchmark: exercises edited in two tries."""

@@ -1,0 +1,1 @@
+"""Tasks whose replies a model judges."""

@@ -1,0 +1,1 @@
+"""SWE-bench Verified: issues of real repositories, answered with patches."""
