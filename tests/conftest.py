@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,3 +58,31 @@ def shared_dir() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"benchmark data not found at {folder}/data; set R1_SHARED")
     return folder
+
+
+SPARE_BYTES = 1 << 29
+MAX_CPU_SECONDS = 4.0
+
+
+@pytest.fixture(scope="session")
+def bounded() -> Callable[[], AbstractContextManager[None]]:
+    """A block with half a gigabyte more than is in use, and seconds of the processor's time."""
+    return _bounded
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not refused within {MAX_CPU_SECONDS} CPU seconds")
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGVTALRM, stop)
+    resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_BYTES, limits[1]))
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, limits)

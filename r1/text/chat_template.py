@@ -8,19 +8,13 @@ read as tokens. Templates thus stay free to trim, split and repeat their input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
-from typing import Any, NoReturn, get_args
-
-from jinja2 import Template
-from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any, get_args
 
 from r1.records import Message, Role
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
+from r1.text.template_sandbox import render_template
 from r1.text.tokenizer import Tokenizer
 
 FORCED_THINK = "<think>\n"
@@ -85,15 +79,13 @@ def render_chat(
     the messages or is broken.
     """
     rows = [{"role": m.role, "content": _without_thought(m)} for m in messages]
-    try:
-        text = _compile(template).render(
-            messages=rows,
-            bos_token=bos_token,
-            eos_token=eos_token,
-            add_generation_prompt=add_generation_prompt,
-        )
-    except TemplateError as error:
-        raise ValueError(f"the chat template cannot render these messages: {error}") from error
+    text = render_template(
+        template,
+        rows,
+        bos_token=bos_token,
+        eos_token=eos_token,
+        add_generation_prompt=add_generation_prompt,
+    )
     if not add_generation_prompt:
         return text
     text = text.removesuffix(FORCED_THINK)
@@ -156,24 +148,3 @@ def _without_thought(message: Message) -> str:
         return message.content.rpartition(THINK_CLOSE)[2]
     is_unclosed = message.content.lstrip().startswith(THINK_OPEN)
     return "" if is_unclosed else message.content
-
-
-@lru_cache(maxsize=16)
-def _compile(template: str) -> Template:
-    # Templates come with models from anywhere: no attribute access, no mutation.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    """Plain JSON: jinja2's own filter escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)

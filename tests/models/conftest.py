@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -73,32 +71,10 @@ WIDE_V3 = {
 }
 
 
-SPARE_BYTES = 1 << 29
-MAX_CPU_SECONDS = 2.0
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """Half a gigabyte more than is in use, and two seconds of this process's time."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"not refused within {MAX_CPU_SECONDS} CPU seconds")
-
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    handler = signal.signal(signal.SIGVTALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (used + SPARE_BYTES, limits[1]))
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, handler)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
 @pytest.fixture(scope="session")
-def refusal() -> Callable[[Callable[[Path], Any], Path], str]:
+def refusal(
+    bounded: Callable[[], AbstractContextManager[None]],
+) -> Callable[[Callable[[Path], Any], Path], str]:
     """The one line that a load of a path ends in; nothing is left beside what was loaded."""
 
     def refuse(load: Callable[[Path], Any], path: Path) -> str:
