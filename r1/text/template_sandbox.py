@@ -27,7 +27,9 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-_MAX_TEMPLATE_CHARS = 200_000
+# jinja2 takes a second to compile the first, and for the second cubic time.
+_MAX_TEMPLATE_CHARS = 64_000
+_MAX_DEPTH = 80
 # A released template takes some ten steps a message and writes each message once.
 _MIN_STEPS, _STEPS_PER_MESSAGE = 200_000, 1000
 _MIN_CHARS, _CHARS_PER_INPUT_CHAR = 1_000_000, 20
@@ -151,6 +153,16 @@ class _Charging(NodeTransformer):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self._depth = 0
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Any node, unless it is nested deeper than people write."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise TemplateError("it is nested too deeply")
+        visited = super().visit(node, *args, **kwargs)
+        self._depth -= 1
+        return visited
 
     def _filter(self, name: str, node: nodes.Expr, *args: nodes.Expr) -> nodes.Filter:
         made = nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)

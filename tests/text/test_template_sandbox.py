@@ -84,7 +84,9 @@ HOSTILE = {
     # Sources.
     "broken": "{% if %}",
     "nested brackets": "{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}",
-    "nested loops of source": "{% for a in b %}" * 200 + "{% endfor %}" * 200,
+    "nested loops of source": "{% for a in b %}" * 400 + "{% endfor %}" * 400,
+    "nested filters": "{{ a" + "|upper" * 400 + " }}",
+    "nested attributes": "{{ a" + ".b" * 400 + " }}",
     "long": "a" * 10**6,
     "refuses": "{{ raise_exception('no\nway') }}",
 }
