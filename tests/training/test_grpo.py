@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from r1.engine.engine import Engine, EngineConfig
 from r1.models.hf_checkpoint import load_model
+from r1.models.language_model import LanguageModel
 from r1.models.llama import LlamaForCausalLM
 from r1.records import Completion, GenerationRequest, Grade, Problem, Sample
 from r1.run_log import JsonlLog, RunError
