@@ -28,6 +28,7 @@ FLOORS = {
     "records": 0,
     "generator": 0,
     "config": 0,
+    "config_errors": 0,
     "atomic_files": 0,
     "run_log": 0,
     "gguf_file": 0,

@@ -15,9 +15,9 @@ from r1.config import (
     config_fingerprint,
     dump_config,
     load_config,
-    nearest_name,
     save_config,
 )
+from r1.config_errors import nearest_name
 
 
 class Policy(Config):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from r1.config import nearest_name
+from r1.config_errors import nearest_name
 from r1.models.config_checks import check_kinds, check_sizes, object_at
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")

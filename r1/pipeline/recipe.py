@@ -32,7 +32,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from r1.config import Config, ConfigError, load_config, merge_tables, nearest_name, parse_config
+from r1.config import Config, ConfigError, load_config, merge_tables, parse_config
+from r1.config_errors import nearest_name
 from r1.evaluation.run_evaluate import EvaluateConfig
 from r1.evaluation.run_report.claims import Claim, find_claims
 from r1.pipeline.stages import STAGE_KINDS, Stage, StageKind

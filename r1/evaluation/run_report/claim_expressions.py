@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 
-from r1.config import nearest_name
+from r1.config_errors import nearest_name
 
 Results = Mapping[str, Mapping[str, object]]
 """Metrics by stage name; the stage `run` holds what belongs to the whole run."""

@@ -13,7 +13,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from r1.config import Config, nearest_name
+from r1.config import Config
+from r1.config_errors import nearest_name
 from r1.evaluation.run_report.claim_expressions import (
     COMPARISONS,
     NotMeasuredError,
