@@ -175,6 +175,9 @@ def _compare_equations(gold: Form, answer: Form, asked: Asked) -> Finding:
     if answer.label is not None:
         return compare(gold, answer.value, asked)
     if answer.left is None or answer.right is None:
+        is_result = isinstance(answer.value, Quantity) and is_plain_number(answer.value.node)
+        if is_result and answer.right != Number(Fraction(0)):  # N mod 1000 = 809
+            return compare(gold, answer.value, asked)
         if isinstance(gold, Quantity) and not names_of(gold.node):
             return Finding(False, "an equation where the gold is a value")
         return Finding(None, "an equation that only algebra decides")
@@ -253,16 +256,28 @@ def _spelled(form: Form) -> str | None:
 
 
 def _simplest(form: Form) -> Form:
-    """A set or list of one value is that value."""
-    if isinstance(form, Listing) and len(form.items) == 1 and isinstance(form.items[0], Quantity):
-        return form.items[0]
+    """A set or list of one value or tuple is that one."""
+    if isinstance(form, Listing) and len(form.items) == 1:
+        (item,) = form.items
+        return item if isinstance(item, Quantity | Group) else form
     if isinstance(form, Listing) and not form.items:
         return Nothing("none")
     return form
 
 
+def _options(text: str) -> list[str]:
+    """The options that `ACD`, or `A, C and D` in any order, names; other orders are words."""
+    letters = re.sub(r"\s|,|\band\b|[和与及()]", "", text)
+    ordered = sorted(letters)
+    is_list = letters != text or list(letters) == ordered
+    return ordered if is_list and re.fullmatch(r"[A-H]{2,8}", letters) else []
+
+
 def _by_other_reading(gold: str, answer: str, asked: Asked) -> Finding | None:
     """The comma as decimal point, and a product of letters that reads like a word."""
+    options = _options(gold)
+    if options and options == _options(answer):
+        return Finding(True, "the same options")
     for one, other in ((gold, answer), (answer, gold)):
         # With one digit behind it the comma may as well separate: 1,2 is not 1.2.
         is_decimal = re.fullmatch(r"-?(?:\d+,\d\d+|0,\d)", other)

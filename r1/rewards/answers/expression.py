@@ -162,7 +162,7 @@ class _Reader:
                 node = Call("*", (node, half_turn))
             elif self.take("%"):
                 node = Call("/", (node, Number(Fraction(100))))
-            elif self.take("'", r"\prime") and isinstance(node, Name):
+            elif isinstance(node, Name) and self.take("'", r"\prime"):
                 node = Name(node.name + "'")
             elif self.peek("_") and isinstance(node, Name):
                 node = Name(f"{node.name}_{self.subscript()}")
@@ -292,7 +292,7 @@ class _Reader:
             self.expect(r"\}")
             return node
         if accent := self.match(_ACCENTED):
-            content = re.compile(r"\{\s*([A-Za-z]+)\s*\}|\s*([A-Za-z])")
+            content = re.compile(r"\{\s*(\\?[A-Za-z]+)\s*\}|\s*(\\[a-z]+|[A-Za-z])")
             if (match := self.match(content)) is None:
                 raise Unreadable(accent[0])
             return Name(f"{accent[1]} {match[1] or match[2]}")

@@ -136,7 +136,7 @@ _BASED_WORDS = re.compile(r"([0-9A-F]+)\s*(?:\(?(?:in\s+)?base[ -]?(\d{1,2})\)?)
 _RATIO = re.compile(r"^[^:]+(?::[^:]+)+$")
 _TO = re.compile(r"^(\d+(?:\.\d+)?)\s+to\s+(\d+(?:\.\d+)?)$")
 _LABEL = re.compile(
-    r"[A-Za-z](?:_\{?\w+\}?)?'*(?:\^\{?(?:-1|')\}?)?|\\(?!pi|frac|sqrt|infty)[a-z]+(?:_\{?\w+\}?)?|"
+    r"[A-Za-z](?:_\{?\\?\w+\}?)?'*(?:\^\{?(?:-1|')\}?)?|\\(?!pi|frac|sqrt|infty)[a-z]+(?:_\{?\w+\}?)?|"
     r"(?:\\?[A-Za-z]{1,4})(?:_\{?\w+\}?)?'*(?:\^\{?[-\d]+\}?)?\s*\([^()=]*\)|"
     r"(?:m\s*)?\\(?:angle|triangle|overline|widehat|vec|overrightarrow|hat|bar|widetilde)"
     r"\s*\{?[\w {}']*\}?|"

@@ -35,7 +35,10 @@ _SCALES = {
 }  # fmt: skip
 _SCALED = re.compile(rf"(.*[\d}})])\s*({'|'.join(_SCALES)})\b\s*(.*)|(.*\d)\s*([万亿])(.*)")
 _MAX_CUTS = 60
-_TAIL = re.compile(r"(?<![A-Za-z\\])(?:\\mu m|[A-Za-z$€£¥₹¢℃℉\u4e00-\u9fff])")
+_TAIL = re.compile(r"(?<![A-Za-z\\])(?:\\mu [ms]|\\Omega|\\AA|[A-Za-z$€£¥₹¢℃℉\u4e00-\u9fff])")
+_SEXAGESIMAL = re.compile(
+    r"(\d+)\s*degrees\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)\s*(?:(\d+)\s*(?:''|\"))?"
+)
 _COMPOUND_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+|[\u4e00-\u9fff]+?(?=\d|$))\.?\s*,?\s*")
 _TRIGONOMETRIC = re.compile(r"(?:sin|cos|tan|cot|sec|csc)(?![a-z])|degrees.*[^\s.]$")
 
@@ -56,6 +59,10 @@ def read_quantity(text: str) -> Quantity | None:
     if match := re.fullmatch(r"百分之(.+)", text):
         inner = read_quantity(match[1])
         return Quantity(inner.node, None, True) if inner else None
+    if match := _SEXAGESIMAL.fullmatch(text):
+        parts = zip(match.groups(), (1, 60, 3600), strict=True)
+        degrees = sum((Fraction(part) / size for part, size in parts if part), Fraction(0))
+        return Quantity(Number(degrees), read_unit("degrees"))
     whole = _expression(text)
     if re.search(r"[万亿]", text) and (scaled := _scaled(text)) is not None:
         return scaled

@@ -10,7 +10,7 @@ from functools import lru_cache
 from r1.rewards.answers.forms import Equation, Form, Quantity
 from r1.rewards.answers.nodes import Call, Number
 from r1.rewards.answers.text import same_text, tidy
-from r1.rewards.answers.units import Unit, question_units
+from r1.rewards.answers.units import Unit, asked_units, question_units
 from r1.rewards.answers.value import is_plain_number
 from r1.rewards.answers.words import date_of
 
@@ -27,6 +27,15 @@ _HEDGES = re.compile(
     r"\b(?:not|no|least|most|more|less|than|or|either|between|over|under|up|except|if|"
     r"maybe|from|to|about|around|almost|nearly|below|above|times|per|of|half|third|quarter|twice|double|base)\b|n't|[<>~]|至少|至多|不|或"
 )
+# A statement with one formula in it: "拿走了34把椅子", the number with what it counts.
+_CHINESE_SENTENCE = re.compile(
+    r"([\u4e00-\u9fff][\u4e00-\u9fff,: ]+)\s*([-\d.\\][^\u4e00-\u9fff]*?)\s*"
+    r"(\(?[\u4e00-\u9fff]{0,6}\)?)"
+)
+_CHINESE_HEDGES = re.compile(
+    r"不|或|至[少多]|最[少多]|超过|小于|大于|以[上下内]|约|分之|[倍折成余]|非|无|错"
+)
+_IN_TOTAL = re.compile(r",\s*(?:altogether|in total|in all)$")
 _OF_THEM = re.compile(r"\bof (?:them|these|those|the)\b")
 
 
@@ -45,7 +54,10 @@ class Asked:
     in_order: bool = False
     any_of_several: bool = False
     is_point: bool = False
+    is_exact: bool = False
+    has_constants: bool = False
     units: tuple[Unit, ...] = ()
+    wanted_units: tuple[Unit, ...] = ()
     order_free: bool = False
 
 
@@ -72,7 +84,11 @@ def read_question(question: str | None, *, order_free: bool = False) -> Asked:
         any_of_several=says(r"\bfind (?:one|any|an?)\b(?! \w+ (?:all|every))|one of the|either of"
                             r"|give (?:one|an?) example|enter only one|a possible"),
         is_point=says(r"\bcoordinates?\b|\bpoint\b|ordered (?:pair|triple)|\bvector\b|坐标"),
+        is_exact=says(r"in terms of \$?\s*\\?pi|\bexact (?:value|answer|form)|exactly\b.{0,20}$|"
+                      r"simplest radical form|common fraction|不取近似"),
+        has_constants=says(r"\bconstants?\b|general solution|antiderivative|indefinite|\\int\b"),
         units=tuple(question_units(question)),
+        wanted_units=tuple(asked_units(tidy(question.replace("$", " ")))),
         order_free=order_free,
     )  # fmt: skip
 
@@ -114,12 +130,16 @@ def restates(gold: str, answer: str, form: Form, asked: Asked) -> bool:
 
 def concise(answer: str, gold: str, asked: Asked) -> str:
     """The answer without an explanation in brackets, and the one number of a short sentence."""
+    answer = _IN_TOTAL.sub("", answer)
     if match := _ID_EST.match(answer):
         answer = match[1]
     if (match := _PARENTHESIS.match(answer)) and not re.search(r"base|mod", answer):
         answer = match[1]
     if "." in gold or asked.may_round:
         answer = _APPROXIMATELY.sub("", answer)
+    if (match := _CHINESE_SENTENCE.fullmatch(answer)) and not _CHINESE_HEDGES.search(answer):
+        unit = match[3].strip(" ()")
+        return f"{match[2].strip()} {unit}".strip()
     if not re.fullmatch(
         r"[A-Za-z\u4e00-\u9fff ,.'!?:$-]*\d[\d.]*(?:[A-Za-z\u4e00-\u9fff ,.'!:$-]*)", answer
     ):

@@ -16,13 +16,14 @@ from r1.rewards.answers.expression import read_expression
 from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of
 from r1.rewards.answers.text import bracketed, split_top
 from r1.rewards.answers.value import as_float, same_number, value_of
+from r1.rewards.answers.worded_regions import in_signs
 
 INFINITY = Name("infty")
 MINUS_INFINITY = Call("neg", (INFINITY,))
 
 _RELATION = r"\\(?:le|ge|ne)(?![A-Za-z])|[<>=]"
 _FROM_THE_REALS = re.compile(r"^[A-Za-z]\s*\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*(?:,|;|and)\s*(?=\S)")
-_IN = re.compile(r"^([A-Za-z](?:_\w)?|\\[a-z]+)\s*\\in(?![A-Za-z])\s*")
+_IN = re.compile(r"^(?:([A-Za-z](?:_\w)?|\\[a-z]+)\s*)?\\in(?![A-Za-z])\s*")
 _BUILDER = re.compile(r"^([A-Za-z])\s*(?:\\in\s*\\mathbb\{?\s*R\s*\}?)?\s*[|:]\s*(.*)$")
 _REALS = re.compile(
     r"\\mathbb\s*\{?\s*R\s*\}?|R|(?:the\s+set\s+of\s+)?all\s+reals?(?:\s+numbers?)?(?:\s+x)?|\\Re|"
@@ -54,12 +55,13 @@ class Region:
     variable: str | None = None
 
 
+_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 _EVERYTHING = (Span(MINUS_INFINITY, INFINITY, False, False),)
 
 
 def read_region(text: str) -> Region | None:
     """The set of reals that a (tidy) text describes, or None; a lone `(1, 2)` is left to others."""
-    text = _FROM_THE_REALS.sub("", text)
+    text = _FROM_THE_REALS.sub("", in_signs(text))
     if match := _IN.match(text):
         inner = read_region(text[match.end() :]) or _one_bracket(text[match.end() :])
         return replace(inner, variable=match[1]) if inner is not None else None
@@ -165,7 +167,10 @@ def _chain(text: str, variables: set[str]) -> tuple[Span, ...] | None:
     if len(parts) != len(signs) + 1 or not signs:
         return _excluded_too(text, variables)
     spans: tuple[Span, ...] | None = _EVERYTHING
-    for left, sign, right in zip(parts, signs, parts[1:], strict=False):
+    sides = [read_expression(part) for part in parts]
+    for left, sign, right in zip(sides, signs, sides[1:], strict=False):
+        if left is None or right is None:
+            return None
         solved = _solve(left, sign, right, variables)
         spans = _intersection(spans, solved) if solved and spans is not None else None
     return spans
@@ -179,10 +184,7 @@ def _excluded_too(text: str, variables: set[str]) -> tuple[Span, ...] | None:
     return _without(_EVERYTHING, [point])
 
 
-def _solve(left: str, sign: str, right: str, variables: set[str]) -> tuple[Span, ...] | None:
-    one, other = read_expression(left), read_expression(right)
-    if one is None or other is None:
-        return None
+def _solve(one: Node, sign: str, other: Node, variables: set[str]) -> tuple[Span, ...] | None:
     names = names_of(one) | names_of(other)
     if len(names) != 1:
         return _solve_for_symbol(one, sign, other, variables)
@@ -193,8 +195,8 @@ def _solve(left: str, sign: str, right: str, variables: set[str]) -> tuple[Span,
         if name in names_of(bound):
             return None
         return _half_line(sign if one == Name(name) else _flipped(sign), bound)
-    if one == Call("abs", (Name(name),)) or other == Call("abs", (Name(name),)):
-        return _solve_absolute(one, sign, other)
+    if any(isinstance(side, Call) and side.function == "abs" for side in (one, other)):
+        return _solve_absolute(one, sign, other, variables)
     values = [_difference_at(one, other, name, at) for at in (0, 1, 2)]
     if not all(isinstance(value, Fraction) for value in values):
         return None
@@ -204,16 +206,20 @@ def _solve(left: str, sign: str, right: str, variables: set[str]) -> tuple[Span,
     return _half_line(sign if slope > 0 else _flipped(sign), Number(-start / slope))  # type: ignore[operator]
 
 
-def _solve_absolute(one: Node, sign: str, other: Node) -> tuple[Span, ...] | None:
-    """`|x| < 3` and the like, for a positive bound."""
-    is_left = isinstance(one, Call) and one.function == "abs"
-    bound, sign = (other, sign) if is_left else (one, _flipped(sign))
-    size = as_float(bound)
-    if size is None or size <= 0 or sign not in ("<", r"\le", ">", r"\ge"):
+def _solve_absolute(
+    one: Node, sign: str, other: Node, variables: set[str]
+) -> tuple[Span, ...] | None:
+    """`|x - 2| < 3` and the like, for a positive bound."""
+    if not (isinstance(one, Call) and one.function == "abs"):
+        one, sign, other = other, _flipped(sign), one
+    size = as_float(other)
+    if not isinstance(one, Call) or size is None or size <= 0 or sign not in _FLIPPED:
         return None
-    minus = Call("neg", (bound,))
-    halves = _half_line(sign, bound), _half_line(_flipped(sign), minus)
-    return _intersection(*halves) if sign in ("<", r"\le") else _merged([*halves[1], *halves[0]])
+    upper = _solve(one.arguments[0], sign, other, variables)
+    lower = _solve(one.arguments[0], _flipped(sign), Call("neg", (other,)), variables)
+    if upper is None or lower is None:
+        return None
+    return _intersection(upper, lower) if sign in ("<", r"\le") else _merged([*lower, *upper])
 
 
 def _solve_for_symbol(
@@ -244,7 +250,7 @@ def _substituted(node: Node, name: str, value: Node) -> Node:
 
 
 def _flipped(sign: str) -> str:
-    return {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}.get(sign, sign)
+    return _FLIPPED.get(sign, sign)
 
 
 def _half_line(sign: str, bound: Node) -> tuple[Span, ...]:

@@ -8,10 +8,18 @@ from fractions import Fraction
 from r1.rewards.answers.expression import read_expression
 from r1.rewards.answers.finding import Finding, kind_of, verdict
 from r1.rewards.answers.forms import Based, Clock, Form, Quantity, Ratio
-from r1.rewards.answers.nodes import Call, Node, Number, names_of
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of, walk
 from r1.rewards.answers.question import Asked
 from r1.rewards.answers.units import same_unit
-from r1.rewards.answers.value import is_plain_number, is_unevaluated, same_number, same_value
+from r1.rewards.answers.value import (
+    is_approximate,
+    is_plain_number,
+    is_unevaluated,
+    same_number,
+    same_value,
+)
+
+_ANGLE = (("angle", 1),)
 
 
 def compare_quantities(gold: Quantity, answer: Quantity, asked: Asked) -> Finding:
@@ -19,6 +27,8 @@ def compare_quantities(gold: Quantity, answer: Quantity, asked: Asked) -> Findin
         return Finding(True, "same expression")
     if is_plain_number(gold.node) and is_unevaluated(answer.node):
         return Finding(False, "arithmetic that is not carried out")
+    if asked.is_exact and is_approximate(gold.node, answer.node):
+        return Finding(False, "a decimal where the question asks for the exact value")
     factor, complaint = _unit_factor(gold, answer, asked)
     if factor is None:
         finding = _as_whole(gold, answer, asked)
@@ -57,9 +67,18 @@ def _unit_factor(gold: Quantity, answer: Quantity, asked: Asked) -> tuple[Fracti
     stated = gold.unit or answer.unit
     if stated is None or stated.noun is not None:
         return Fraction(1), ""
+    bare = answer if gold.unit is not None else gold
+    if stated.powers == _ANGLE and Name("pi") in walk(bare.node):
+        return None, "degrees against radians"
+    if answer.unit is not None and asked.wanted_units:  # a bare gold is in the unit asked for
+        fits = {same_unit(answer.unit, unit) for unit in asked.wanted_units} - {None}
+        if len(fits) == 1:
+            return fits.pop(), ""
+        if not fits:
+            return None, "another unit than the question asks for"
     if answer.unit is not None and asked.units:
-        fits = [same_unit(answer.unit, unit) for unit in asked.units]
-        if any(fits) and Fraction(1) not in fits:
+        fits = {same_unit(answer.unit, unit) for unit in asked.units} - {None}
+        if fits and Fraction(1) not in fits:
             return None, "another unit than the question asks for"
     return Fraction(1), ""
 

@@ -15,6 +15,7 @@ _CHARACTERS = str.maketrans(
         "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ",
         "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp ", "∪": r"\cup ", "∩": r"\cap ",
         "∈": r"\in ", "∅": r"\emptyset ", "Ø": r"\emptyset ", "°": r"^\circ ", "º": r"^\circ ",
+        "Å": r"\AA ",
         "√": r"\sqrt", "∛": r"\sqrt[3]", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
         "ℚ": r"\mathbb{Q}", "ℕ": r"\mathbb{N}", "ℂ": r"\mathbb{C}", "θ": r"\theta ",
         "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ",
@@ -57,8 +58,17 @@ _LEAD_IN = re.compile(
     r"^(?:(?:所以|因此|故|综上|综上所述|于是)[,，]?\s*)*(?:解得|得到|得|故选|选择|故答案为|答案为|答)\s*[:：]?\s*(?=[^\u4e00-\u9fff])|"
     r"^[^\d\\=]{0,20}(?:取值范围|值|面积|体积|长度|长|周长|概率|解集|方程|个数|解)(?:是|为)\s*[:：]?\s*(?=[^\u4e00-\u9fff])|"
     r"^(?:(?:so|thus|therefore|hence|and)\b,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?"
-    r"(?:answers?|solutions?|result|答案|解)(?:\s+(?:is|are)\b|\s*[为是]|\s*[:：=])\s*:?\s*",
+    r"(?:answers?|solutions?|result|答案|解)(?:\s+(?:is|are)\b|\s*[为是]|\s*[:：=])\s*:?\s*|"
+    # "The value of x is", "Its area equals": a sentence whose end is the answer.
+    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the|its|this|our)\s+"
+    r"(?:[a-z-]+\s+|\$[^$=]{1,20}\$\s+){1,8}?(?:is|are|was|equals?|becomes)\b"
+    r"(?!\s+(?:not|less|more|at|no|between|about|odd|even)\b)\s*:?\s*"
+    r"(?:equal to\s+|given by\s+)?",
     re.IGNORECASE,
+)
+_DERIVATIVE = re.compile(
+    r"\\frac\s*\{\s*d\s*(\^\s*\{?\s*2\s*\}?)?\s*([A-Za-z]|\\[a-z]+)\s*\}"
+    r"\s*\{\s*d\s*t\s*(?:\^\s*\{?\s*2\s*\}?)?\s*\}"
 )
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 
@@ -84,6 +94,8 @@ def tidy(text: str) -> str:
     text = re.sub(r"\\[hv]?space\*?\{[^{}]*\}|\\(?:label|tag)\{[^{}]*\}", " ", text)
     text = re.sub(r"\\([A-Za-z]+)", _alias, text)
     text = _plain_type(text)
+    text = re.sub(r"(?<!\\)\\[()]", " ", text)
+    text = _DERIVATIVE.sub(lambda m: rf"\{'d' if m[1] else ''}dot{{{m[2]}}}", text)
     text = re.sub(r"\^\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", " degrees ", text)
     text = re.sub(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\bC\(\s*(\w+)\s*,\s*(\w+)\s*\)", r"\\binom{\1}{\2}", text)

@@ -42,7 +42,11 @@ _UNITS = {
         "1/10: dm, decimeter, decimetre, 分米; 1: m, meter, metre, 米; 1000: km, kilometer,"
         "kilometre, 千米, 公里; 127/5000: inch, inches, in; 381/1250: ft, foot, feet;"
         "1143/1250: yd, yard; 201168/125: mi, mile; 1/1000000: micrometer, \\mu m;"
-        "1/1000000000: nm, nanometer; 1/10000000000: angstrom; 30856775814913673: parsec, pc",
+        "1/1000000000: nm, nanometer; 1/10000000000: angstrom, \\AA;"
+        "1/1000000000000: pm, picometer; 1/1000000000000000: fm;"
+        "30856775814913673: parsec, pc; 30856775814913673000: kpc, kiloparsec;"
+        "30856775814913673000000: Mpc, megaparsec; 149597870700: AU, au;"
+        "9460730472580800: ly, lightyear",
         _LENGTH,
     ),
     **_table("10000: hectare, ha, 公顷; 316160658/78125: acre", _LENGTH, 2),
@@ -60,10 +64,13 @@ _UNITS = {
     **_table(
         "1: s, sec, second, 秒; 60: min, mins, minute, 分钟, 分; 3600: h, hr, hrs, hour, 小时, 时;"
         "86400: day, days, 天, 日; 604800: week, wk, 周, 星期; 1/1000: ms, millisecond;"
-        "2629746: month, 个月, 月; 31556952: year, yr, yrs, 年",
+        "2629746: month, 个月, 月; 31556952: year, yr, yrs, 年; 1/1000000: microsecond, \\mu s;"
+        "1/1000000000: ns, nanosecond; 31556952000000: Myr; 31556952000000000: Gyr",
         _TIME,
     ),
-    **_table("1: degree, deg, 度, degs; 1/60: arcminute", _ANGLE),
+    **_table(
+        "1: degree, deg, 度, degs; 1/60: arcminute, arcmin; 1/3600: arcsecond, arcsec", _ANGLE
+    ),
     **_table("1: cent, cents, ¢, 分钱; 100: dollar, $, usd, USD, bucks", "dollar"),
     **_table("1: 元, 块, yuan, RMB, 人民币; 1/10: 角, jiao", "yuan"),
     **_table("1: €, euro, EUR", "euro"),
@@ -72,14 +79,24 @@ _UNITS = {
     **_table("1: K, kelvin", "temperature"),
     **_table("1: ℃, celsius, Celsius", "celsius"),
     **_table("1: ℉, fahrenheit, Fahrenheit", "fahrenheit"),
-    **_table("1: Hz, hertz; 1000: kHz; 1000000: MHz", _TIME, -1),
-    **_table("1: J, joule, joules; 1000: kJ, kilojoule", "energy"),
-    **_table("1: N, newton, newtons", "force"),
+    **_table("1: Hz, hertz; 1000: kHz; 1000000: MHz; 1000000000: GHz", _TIME, -1),
+    **_table(
+        "1: J, joule, joules; 1000: kJ, kilojoule; 1000000: MJ; 1/10000000: erg;"
+        "523/125: cal, calorie; 4184: kcal; 3600000: kWh",
+        "energy",
+    ),
+    **_table("1: N, newton, newtons; 1000: kN; 1/100000: dyne, dyn", "force"),
     **_table("1: W, watt; 1000: kW, kilowatt", "power"),
     **_table("1: V, volt", "voltage"),
     **_table("1: mol, mole", "amount"),
-    **_table("1: eV", "electronvolt"),
-    **_table("1: Pa, pascal; 1000: kPa", "pressure"),
+    **_table("1: M, molar; 1/1000: mM", "molarity"),
+    **_table("1: eV; 1000: keV; 1000000: MeV; 1000000000: GeV", "electronvolt"),
+    **_table("1: Pa, pascal; 1000: kPa; 1000000: MPa; 101325: atm; 100000: bar", "pressure"),
+    **_table("1: tesla; 1/10000: gauss", "magnetism"),
+    **_table("1: A, amp, ampere; 1/1000: mA", "current"),
+    **_table("1: coulomb", "charge"),
+    **_table("1: \\Omega, ohm", "resistance"),
+    **_table("1: amu", "atomic mass"),
 }
 _UNITS["radian"] = _UNITS["rad"] = (((("radian"), 1),), Fraction(1))
 _COMPOUND = {"mph": "mi / h", "kph": "km / h", "kmph": "km / h", "kmh": "km / h", "fps": "ft / s"}
@@ -103,10 +120,12 @@ _CLASSIFIER = "个"  # stands for every Chinese measure word: it counts, and mea
 _ADVERB = re.compile(r"\s+(?:away|long|tall|wide|high|old|deep|each|in total|total|altogether)$")
 _TOKEN = re.compile(
     r"\s*(?:(?P<over>/|\bper\b|\ba\b(?=\s+[a-z]))|(?P<times>\\cdot|\*|-)|"
-    r"(?P<name>\\mu m|[A-Za-z]+|[$€£¥₹¢℃℉]|[\u4e00-\u9fff]+)\.?"
+    r"(?P<name>\\mu [ms]|\\Omega|\\AA|[A-Za-z]+|[$€£¥₹¢℃℉]|[\u4e00-\u9fff]+)\.?"
     r"(?:\s*\^\s*\{?\s*(?P<power>-?\d)\s*\}?|(?P<digit>[23])(?!\d))?)"
 )
 _CHINESE_POWER = re.compile(r"(平方|立方)(\S+)")
+_IN_UNIT = re.compile(r"\b[Ii]n (?:units of )?(?=([A-Za-z\\][^,;:?()$]{0,60}))")
+_MAX_UNIT_WORDS = 6
 _SINGLE_LETTERS_NEED_SPACE = re.compile(r"^[A-Za-z](?![A-Za-z])")
 
 
@@ -136,6 +155,20 @@ def same_unit(one: Unit, other: Unit) -> Fraction | None:
             return Fraction(1)
         return Fraction(1) if one.noun == other.noun else None
     return one.size / other.size if one.powers == other.powers else None
+
+
+def asked_units(question: str) -> list[Unit]:
+    """The units that a (tidy) question wants its answer in: "in meters per second", "in J/mol"."""
+    found = []
+    for match in _IN_UNIT.finditer(question):
+        words = match[1].split()
+        # The longest run of words that is a unit: "in meters per second as a decimal".
+        for count in range(min(len(words), _MAX_UNIT_WORDS), 0, -1):
+            unit = _measured(" ".join(words[:count]).rstrip(".,;:?) "))
+            if unit is not None and unit.powers:
+                found.append(unit)
+                break
+    return found
 
 
 def question_units(question: str) -> list[Unit]:
@@ -196,6 +229,7 @@ def _entry(name: str) -> tuple[tuple[tuple[str, int], ...], Fraction] | None:
 
 def _noun(text: str) -> Unit | None:
     """What is counted: a few words of which none changes the value."""
+    text = re.sub(r"^of (?:the|a|an|his|her|their|all) (?=[a-z])", "", text)
     text = re.sub(r"\^\s*\{?[23]\}?$", "", text).strip()
     if re.fullmatch(r"[\u4e00-\u9fff]{1,6}", text):
         is_classifier = text in _GENERIC or text[0] in _GENERIC

@@ -35,10 +35,13 @@ from r1.rewards.answers.evaluation import (
     is_zero,
     subtract,
 )  # fmt: skip
-from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of, walk
 
 _SIGNIFICANT = 5
 _POINTS = 4
+# Functions that are pieced together agree on whole pieces, so that they need more points.
+_STEP_POINTS = 24
+_PIECEWISE = frozenset(("floor", "ceil", "gcd", "lcm", "max", "min", "abs"))
 
 
 @lru_cache(maxsize=4096)
@@ -92,8 +95,10 @@ def _agree(one: Node, other: Node) -> bool | None:
         return one == other
     names = sorted(names_of(one) | names_of(other))
     num_compared = 0
-    for index in range(_POINTS if names else 1):
-        point = {name: coordinate(name, index) for name in names}
+    is_step = bool(names) and any(_is_piecewise(node) for node in (one, other))
+    num_points = _STEP_POINTS if is_step else _POINTS
+    for index in range(num_points if names else 1):
+        point = {name: coordinate(name, index, is_step=is_step) for name in names}
         try:
             values = evaluate(one, point), evaluate(other, point)
         except TooLarge:
@@ -107,6 +112,24 @@ def _agree(one: Node, other: Node) -> bool | None:
         if not is_close(*values):
             return False
     return True if num_compared else None
+
+
+def _is_piecewise(node: Node) -> bool:
+    """Whether it has steps, or signs that alternate: (-1)^n is cos(n pi) for whole n only."""
+    return any(
+        isinstance(part, Call)
+        and (
+            part.function in _PIECEWISE
+            or (part.function == "^" and _is_negative(part.arguments[0]))
+            or (part.function in ("sin", "cos") and Name("pi") in walk(part.arguments[0]))
+        )
+        for part in walk(node)
+    )
+
+
+def _is_negative(node: Node) -> bool:
+    number = literal(node)
+    return number is not None and number.value < 0
 
 
 def is_multiple(one: Node, other: Node) -> bool | None:
@@ -182,6 +205,13 @@ def is_unevaluated(node: Node) -> bool:
     if node.function == "*" and all(is_plain_number(argument) for argument in node.arguments):
         return True
     return any(is_unevaluated(argument) for argument in node.arguments)
+
+
+def is_approximate(gold: Node, answer: Node) -> bool:
+    """Whether a decimal is written for a value that no decimal is."""
+    gold_value, number = value_of(gold), literal(answer)
+    is_decimal = number is not None and number.decimals is not None
+    return is_decimal and gold_value is not None and _has_no_finite_expansion(gold_value)
 
 
 def same_number(gold: Node, answer: Node, *, may_round: bool = False) -> bool | None:
