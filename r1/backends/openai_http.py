@@ -68,7 +68,7 @@ class OpenAIGenerator:
     servers return beside the content, is put back in front as `<think>...</think>`. The
     completions endpoint is given token ids, or text where `decode` turns ids into it
     (for servers that take no ids; they add a BOS, so `decode` must leave it out).
-    `failures` are those of the last `generate`.
+    `failures` are those of all calls of `generate`.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class OpenAIGenerator:
             for i in range(request.num_samples)
         ]
         self._refuse_unsendable(requests)
-        self.failures = []
         self._server.stopped.clear()
         waiting: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         finished: queue.SimpleQueue[tuple[_Job, _Outcome]] = queue.SimpleQueue()
@@ -138,6 +137,7 @@ class OpenAIGenerator:
         on_sample: Callable[[Sample], None] | None,
     ) -> list[list[Sample]]:
         samples: list[list[Sample]] = [[] for _ in requests]
+        failures: list[SampleFailure] = []
         causes_in_a_row: set[tuple[str, int | None]] = set()
         for _ in range(num_jobs):
             job, outcome = finished.get()
@@ -149,13 +149,14 @@ class OpenAIGenerator:
                 if on_sample is not None:
                     on_sample(outcome)
                 continue
+            failures.append(outcome)
             self.failures.append(outcome)
             causes_in_a_row.add(outcome.cause)
             if len(causes_in_a_row) >= _MAX_FAILURES_IN_A_ROW:
                 raise ServerError(f"{outcome.reason}; {len(causes_in_a_row)} failures in a row")
-        is_one_prompt = len(causes_in_a_row) <= 1 and all(f.is_refused for f in self.failures)
-        if len(self.failures) == num_jobs and not is_one_prompt:
-            raise ServerError(f"{self.failures[0].reason}; all {num_jobs} samples failed")
+        is_one_prompt = len(causes_in_a_row) <= 1 and all(f.is_refused for f in failures)
+        if len(failures) == num_jobs and not is_one_prompt:
+            raise ServerError(f"{failures[0].reason}; all {num_jobs} samples failed")
         return [sorted(group, key=lambda sample: sample.sample_index) for group in samples]
 
     def _work(

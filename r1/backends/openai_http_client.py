@@ -32,6 +32,7 @@ from r1.config import Config
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _LONGEST_RETRY_AFTER_SECONDS = 600.0
+_CHECK_ATTEMPTS, _CHECK_TOKENS = 3, 16
 # Wrong key, no credit, no access, no such model or path: the next request fares no better.
 _FATAL_STATUSES = (401, 402, 403, 404, 405)
 _RETRIED_STATUSES = (408, 409, 425, 429)  # and all of 500 and above
@@ -135,30 +136,51 @@ class Server:
             limits=httpx2.Limits(max_connections=config.num_concurrent),
         )
 
-    def complete(self, path: str, body: Mapping[str, Any], num_prompt_tokens: int) -> Reply:
-        """Send a request until it is answered.
+    def complete(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        num_prompt_tokens: int,
+        max_attempts: int | None = None,
+    ) -> Reply:
+        """Send a request until it is answered, `config.max_attempts` times if not said otherwise.
 
         `path` is `chat/completions` or `completions`; `num_prompt_tokens` may be an
         estimate and counts for the limit of tokens per minute. Raises ServerError for
         what concerns every request and RequestFailure for what concerns this one.
         """
         config, last_fault = self.config, ""
+        max_attempts = max_attempts or config.max_attempts
         sent = {**body, "model": config.model, **config.extra}
         if config.is_streaming:
             sent |= {"stream": True, "stream_options": {"include_usage": True}}
         sent = {name: value for name, value in sent.items() if name not in config.omit}
-        for attempt in range(config.max_attempts):
+        for attempt in range(max_attempts):
             self._limit.admit(num_prompt_tokens)
             try:
                 reply = self._send(f"{config.url}/{path}", sent)
             except _Transient as fault:
                 last_fault = str(fault)
-                if attempt + 1 < config.max_attempts:
+                if attempt + 1 < max_attempts:
                     self._sleep(self._delay_seconds(attempt, fault.retry_after_seconds))
                 continue
             self._limit.spend(reply.num_completion_tokens or 0)
             return reply
-        raise RequestFailure(f"{config.url}/{path}: {last_fault} ({config.max_attempts} attempts)")
+        raise RequestFailure(f"{config.url}/{path}: {last_fault} ({max_attempts} attempts)")
+
+    def check(self) -> None:
+        """Ask one tiny thing, so that a wrong address, key or model is told before all else.
+
+        Raises ServerError.
+        """
+        is_chat = self.config.endpoint == "chat"
+        asked = {"messages": [{"role": "user", "content": "Hello"}]} if is_chat else {}
+        body = {**(asked or {"prompt": "Hello"}), "max_tokens": _CHECK_TOKENS}
+        path = "chat/completions" if is_chat else "completions"
+        try:
+            self.complete(path, body, 1, min(_CHECK_ATTEMPTS, self.config.max_attempts))
+        except RequestFailure as error:
+            raise ServerError(f"{error} (model {self.config.model!r})") from None
 
     def close(self) -> None:
         """End waiting requests and close the connections."""

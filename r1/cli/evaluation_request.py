@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Nearer than this to a row's name, a word was meant as one.
 _NEAR = 0.75
+_ACTIONS = ("show_list", "responses", "regrade", "compare", "merge")
 # Settings that are no row's.
 _ELSEWHERE = ("model=", "output=", "server.", "judge.")
 _DEFAULT_FOLDER = Path("runs/evaluate")
@@ -83,17 +84,19 @@ def perform(arguments: Sequence[str], options: EvaluationOptions) -> None:
         if not options.data.expanduser().is_dir():
             raise ValueError(f"--data {options.data}: no such folder")
         os.environ[DATA_VARIABLE] = str(options.data.expanduser())
-    folders = [Path(text).expanduser() for text in arguments if "=" not in text]
+    _refuse_two_actions(options.actions)
     if options.actions.show_list:
         from r1.evaluation.table.listing import list_benchmarks
 
         print(list_benchmarks(has_judge=options.judge.model is not None))
     elif options.actions.compare:
-        _compare(folders, options)
+        _compare(_folders(arguments), options)
     elif options.actions.merge:
-        _merge(folders, options)
+        _merge(_folders(arguments), options)
     elif options.actions.regrade:
-        _regrade(folders, options)
+        judge_settings = [text for text in arguments if text.startswith("judge.")]
+        folders = _folders([text for text in arguments if text not in judge_settings])
+        _regrade(folders, options, [text.removeprefix("judge.") for text in judge_settings])
     elif options.actions.responses is not None:
         _score_responses(split_words(arguments, options.output), options)
     else:
@@ -176,12 +179,28 @@ def _score_responses(words: Words, options: EvaluationOptions) -> None:
     _print_table(paths)
 
 
-def _regrade(folders: Sequence[Path], options: EvaluationOptions) -> None:
+def _refuse_two_actions(actions: Actions) -> None:
+    given = [name for name in _ACTIONS if getattr(actions, name)]
+    if len(given) > 1:
+        raise ValueError(f"one of --{' and --'.join(given)} at a time".replace("show_list", "list"))
+
+
+def _folders(arguments: Sequence[str]) -> list[Path]:
+    """Folders of finished evaluations; their settings are in them, and no longer changed."""
+    for text in arguments:
+        if "=" in text:
+            raise ValueError(f"{text}: a folder's settings are its own; leave it out")
+    return [Path(text).expanduser() for text in arguments]
+
+
+def _regrade(
+    folders: Sequence[Path], options: EvaluationOptions, judge_settings: Sequence[str]
+) -> None:
     from r1.evaluation.table.run_stored import regrade_folder
 
     if len(folders) != 1:
         raise ValueError("--regrade needs one folder: r1 evaluate runs/evaluate/MODEL --regrade")
-    for line in regrade_folder(folders[0], _judge(options, folders[0])):
+    for line in regrade_folder(folders[0], _judge(options, folders[0], judge_settings)):
         print(line)
 
 
@@ -190,8 +209,7 @@ def _merge(folders: Sequence[Path], options: EvaluationOptions) -> None:
 
     if len(folders) < 2 or options.output is None:
         raise ValueError("--merge needs folders and --output: r1 evaluate --merge A B -o C")
-    judge = _judge(options, options.output)
-    _print_table(merge_folders(folders, options.output, judge))
+    _print_table(merge_folders(folders, options.output))
 
 
 def _compare(folders: Sequence[Path], options: EvaluationOptions) -> None:
@@ -240,7 +258,10 @@ def _judge(options: EvaluationOptions, output: Path, settings: Sequence[str] = (
         "server.api_key_variable": options.judge.key_env or options.server.api_key_env,
         "cache": str(output / "judge_cache.sqlite"),
     }
-    return ServerJudge(load_config(JudgeConfig, None, [*_settings(given), *settings]))
+    judge = ServerJudge(load_config(JudgeConfig, None, [*_settings(given), *settings]))
+    if not options.actions.dry_run:
+        judge.check()
+    return judge
 
 
 def _settings(given: Mapping[str, str | None]) -> list[str]:

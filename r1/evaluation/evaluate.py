@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,13 @@ from r1.evaluation.prompting import Asked, Prompter, short_hash
 from r1.evaluation.record_file import Key, Record, read_records
 from r1.evaluation.regrade import regrade_stale
 from r1.evaluation.result import EvaluationResult, compute_result
-from r1.evaluation.verdicts import Verdict, grade_reliably, reply_fields, verdict_fields
+from r1.evaluation.verdicts import (
+    Verdict,
+    grade_reliably,
+    refuse_without_judge,
+    reply_fields,
+    verdict_fields,
+)
 from r1.evaluation.voting import voting_verifier
 from r1.records import GenerationRequest, Problem, Sample, SamplingParams, Turn
 from r1.run_log import JsonlLog, Progress, RunError
@@ -91,12 +97,19 @@ def evaluate(
     when the records there were made with other settings, prompts or weights, and
     ValueError when the split is empty.
     """
-    records = sample_and_grade(generator, tokenizer, task, settings, records_path, weights)
-    num_problems = len(chosen_problems(task, settings))
+    evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
+    evaluation.run(generator)
+    return result_of(evaluation.records(), evaluation.problems, settings)
+
+
+def result_of(
+    records: Sequence[Record], problems: Sequence[Problem], settings: EvaluationSettings
+) -> EvaluationResult:
+    """The numbers of records that `settings` asked of `problems`."""
     with voting_verifier() as same_answer:
         return compute_result(
             records,
-            num_problems=num_problems,
+            num_problems=len(problems),
             num_samples=settings.num_samples,
             equivalent=same_answer,
         )
@@ -124,6 +137,14 @@ def chosen_problems(task: Task, settings: EvaluationSettings) -> list[Problem]:
     return problems
 
 
+def asked_records(
+    present: Mapping[Key, Record], problems: Sequence[Problem], settings: EvaluationSettings
+) -> list[Record]:
+    """The records that `settings` ask of `problems`, in order: a file may hold more."""
+    keys = [(problem.id, index) for problem in problems for index in settings.sample_indices]
+    return [present[key] for key in keys if key in present]
+
+
 def turns_path(records_path: Path) -> Path:
     """Where the finished turns of unfinished conversations are kept."""
     return records_path.with_name("turns.jsonl")
@@ -148,6 +169,7 @@ class _Evaluation:
         records_path: Path,
         weights: str,
     ) -> None:
+        refuse_without_judge(task)
         self.problems = chosen_problems(task, settings)
         self._task = task
         self._settings = settings
@@ -156,7 +178,7 @@ class _Evaluation:
         self._turns = JsonlLog(turns_path(records_path))
         self._settings_hash = short_hash([settings.sampling.model_dump(), weights])
         self._prompter = Prompter(tokenizer, settings.prompt_style, task.instruction)
-        self._first = {p.id: self._prompter.first(p) for p in self.problems}
+        self._first = self._prompter.first_of_all(self.problems)
         self._open: dict[str, Asked] = {}  # by request id: what is being answered
         self._next: list[GenerationRequest] = []  # later turns, for the next round
         self._max_tokens: int | None = None  # of prompt and reply together
@@ -178,8 +200,7 @@ class _Evaluation:
 
     def records(self) -> list[Record]:
         """The records that were asked for, in order of problem and sample."""
-        keys = [(p.id, i) for p in self.problems for i in self._settings.sample_indices]
-        return [self._present[key] for key in keys if key in self._present]
+        return asked_records(self._present, self.problems, self._settings)
 
     def run(self, generator: Generator) -> None:
         """Generate, grade and record what is missing.
@@ -294,6 +315,7 @@ class _Evaluation:
             "gold": asked.problem.answer,
             "language": asked.problem.language,
             **reply_fields(asked.completion(sample)),
+            **({} if _is_counted(sample) else {"num_tokens": None}),
             **verdict_fields(verdict),
             "seed": self._settings.seed,
             "prompt_hash": asked.prompt_hash,
@@ -324,6 +346,11 @@ class _Evaluation:
         self._turns.append(row)
         self._next.append(self._request(following, sample.sample_index))
         return None
+
+
+def _is_counted(sample: Sample) -> bool:
+    """Whether the tokens of a reply are known; some servers do not report them."""
+    return sample.reported_tokens is not None or bool(sample.token_ids)
 
 
 def _times(sample: Sample, asked_at: float, started: float) -> Callable[[], dict[str, Any]]:

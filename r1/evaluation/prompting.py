@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from r1.records import (
     Completion,
@@ -21,6 +25,8 @@ from r1.text.prompts import R1_ZERO_PROMPT, Prompt, PromptStyle, build_prompt
 
 if TYPE_CHECKING:
     from r1.text.tokenizer import Tokenizer
+
+_NUM_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,15 @@ class Prompter:
         if self.tokenizer is None:
             return Asked(problem.id, problem, Prompt(()), (message,), _hash_messages([message]))
         prompt = build_prompt(self.tokenizer, problem.question, self.style, self.instruction)
-        return Asked(problem.id, problem, prompt, (message,), short_hash(list(prompt.ids)))
+        return Asked(problem.id, problem, prompt, (message,), _hash_ids(prompt.ids))
+
+    def first_of_all(self, problems: Sequence[Problem]) -> dict[str, Asked]:
+        """The prompts of questions by id, in threads: tokenizers work outside Python's lock."""
+        parts = [problems[start::_NUM_THREADS] for start in range(_NUM_THREADS)]
+        with ThreadPoolExecutor(_NUM_THREADS, "prompt") as pool:
+            made = pool.map(lambda part: {p.id: self.first(p) for p in part}, parts)
+            asked = {name: prompt for part in made for name, prompt in part.items()}
+        return {problem.id: asked[problem.id] for problem in problems}
 
     def after(self, asked: Asked, sample_index: int, turn: Turn, num_tokens: int) -> Asked:
         """The prompt after one more reply of sample `sample_index`.
@@ -107,6 +121,10 @@ class Prompter:
 def short_hash(value: object) -> str:
     """16 hex digits that stand for a value of JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_ids(ids: Sequence[int]) -> str:
+    return hashlib.sha256(np.asarray(ids, "<u4").tobytes()).hexdigest()[:16]
 
 
 def _hash_messages(messages: list[Message]) -> str:

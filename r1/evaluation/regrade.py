@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1.evaluation.record_file import Key, Record, key_of, read_records
-from r1.evaluation.verdicts import grade_reliably, recorded_completion, verdict_fields
+from r1.evaluation.verdicts import (
+    grade_reliably,
+    is_gradable,
+    recorded_completion,
+    refuse_without_judge,
+    verdict_fields,
+)
 from r1.records import Problem
 from r1.run_log import Progress, RunError, write_jsonl
 
@@ -31,7 +37,8 @@ def regrade(task: Task, problems: Mapping[str, Problem], path: Path, num_retries
     """Grade every record of a file again by the present grader; the file is written anew.
 
     `problems` are the task's by id. Raises RunError for a record whose question the task
-    does not hold, or holds with another text, and writes nothing then.
+    does not hold, or holds with another text, and for a task whose judge is not named;
+    nothing is written then.
     """
     before = read_records(path)
     after = _graded_again(task, problems, path, num_retries, lambda record: True)
@@ -42,15 +49,18 @@ def regrade(task: Task, problems: Mapping[str, Problem], path: Path, num_retries
 def regrade_stale(
     task: Task, problems: Mapping[str, Problem], path: Path, num_retries: int
 ) -> dict[Key, Record]:
-    """The records of a file, with those of another grader version graded again.
+    """The records of a file, with those of another grader version graded again, and ungraded ones.
 
-    A result thus never mixes the verdicts of two graders. Records of questions that are
-    not in `problems` are left as they are.
+    A result thus never mixes the verdicts of two graders, and what a judge or a sandbox
+    missed while it was down is made good. Records of questions that are not in `problems`
+    are left as they are.
     """
 
     def is_stale(record: Record) -> bool:
+        problem = problems.get(record["problem_id"])
         is_other = record.get("grader_version") != task.grader_version
-        return is_other and record["problem_id"] in problems
+        is_missed = problem is not None and record["reward"] is None and is_gradable(problem)
+        return problem is not None and (is_other or is_missed)
 
     return _graded_again(task, problems, path, num_retries, is_stale)
 
@@ -66,6 +76,7 @@ def _graded_again(
     wanted = [record for record in records.values() if is_wanted(record)]
     if not wanted:
         return records
+    refuse_without_judge(task)
     asked = [_problem_of(record, problems, path) for record in wanted]
     with (
         ThreadPoolExecutor(_NUM_THREADS, "grade") as pool,
@@ -74,6 +85,9 @@ def _graded_again(
 
         def grade(problem: Problem, record: Record) -> Record:
             verdict = grade_reliably(task, problem, recorded_completion(record), num_retries)
+            has_failed = verdict.grade.reward is None and record["reward"] is not None
+            if has_failed and record.get("grader_version") == verdict.grader_version:
+                return record  # a failure never replaces the same grader's verdict
             return {**record, **verdict_fields(verdict)}
 
         for number, record in enumerate(pool.map(grade, asked, wanted), start=1):

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from r1.config import load_config
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
-from r1.evaluation.evaluate import EvaluationSettings, evaluate
+from r1.evaluation.evaluate import (
+    EvaluationSettings,
+    asked_records,
+    chosen_problems,
+    evaluate,
+    result_of,
+)
+from r1.evaluation.record_file import read_records
+from r1.evaluation.regrade import Regraded, regrade
 from r1.evaluation.result import EvaluationResult
 from r1.models.catalogue import resolve_model
-from r1.run_log import RunFolder, peak_rss_bytes, versions, write_json
+from r1.run_log import RunError, RunFolder, peak_rss_bytes, versions, write_json
 from r1.tasks.task import TaskConfig, build_task, preflight
 
+RUN_RECORDS, STAGE_FILE = Path("evaluation", "records.jsonl"), "stage.json"
 _FINGERPRINT_BYTES = 1 << 16
 
 
@@ -39,7 +50,7 @@ def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
     another ValueError of one line before the model is loaded when something is amiss.
     """
     with RunFolder.open(config.output, config=config) as run:
-        result = evaluate_model(config, run.path / "evaluation" / "records.jsonl")
+        result = evaluate_model(config, run.path / RUN_RECORDS)
         stage = {
             "name": run.path.name,
             "kind": "evaluate",
@@ -48,8 +59,35 @@ def run_evaluate(config: EvaluateConfig) -> EvaluationResult:
             "evaluation": result.to_json(),
             "versions": versions(),
         }
-        write_json(run.path / "stage.json", stage)
+        write_json(run.path / STAGE_FILE, stage)
     return result
+
+
+def regrade_run(folder: Path) -> Regraded:
+    """Grade the stored replies of `run_evaluate` again, without the model.
+
+    Raises RunError where the run has not finished: the same command does both then.
+    """
+    stage = _read_stage(folder)
+    with RunFolder.open(folder):
+        config = load_config(EvaluateConfig, folder / "config.json")
+        task = build_task(config.task)
+        problems = chosen_problems(task, config)
+        path = folder / RUN_RECORDS
+        known = {problem.id: problem for problem in problems}
+        done = regrade(task, known, path, config.num_grading_retries)
+        records = asked_records(read_records(path), problems, config)
+        result = result_of(records, problems, config)
+        write_json(folder / STAGE_FILE, {**stage, "evaluation": result.to_json()})
+    return done
+
+
+def _read_stage(folder: Path) -> dict[str, Any]:
+    path = folder / STAGE_FILE
+    stage = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if stage.get("kind") != "evaluate":
+        raise RunError(f"{folder}: no finished evaluation; the command that began it goes on")
+    return stage
 
 
 def evaluate_model(config: EvaluateConfig, records_path: Path) -> EvaluationResult:

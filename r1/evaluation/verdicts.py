@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from r1.records import Completion, Grade, Problem, Turn
+from r1.run_log import RunError
+from r1.tasks.judged.judged import JudgedTask
 from r1.text.reasoning import split_reasoning
 
 if TYPE_CHECKING:
@@ -23,6 +25,19 @@ class Verdict:
     seconds: float
 
 
+def refuse_without_judge(task: Task) -> None:
+    """Raise RunError for a task whose judge is not named: it would leave every reply ungraded."""
+    if isinstance(task, JudgedTask) and task.judge is None:
+        raise RunError(
+            f"{task.name}: a judge grades its replies: name it with --judge MODEL --judge-url URL"
+        )
+
+
+def is_gradable(problem: Problem) -> bool:
+    """Whether there is something to grade by; open questions for a reward model have nothing."""
+    return problem.answer is not None or bool(problem.metadata)
+
+
 def grade_reliably(
     task: Task, problem: Problem, completion: Completion, num_retries: int
 ) -> Verdict:
@@ -32,7 +47,7 @@ def grade_reliably(
     """
     started = time.perf_counter()
     grade = _grade(task, problem, completion)
-    for _ in range(num_retries if problem.answer is not None or problem.metadata else 0):
+    for _ in range(num_retries if is_gradable(problem) else 0):
         if grade.reward is not None:
             break
         grade = _grade(task, problem, completion)

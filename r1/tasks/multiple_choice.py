@@ -25,7 +25,10 @@ _MAX_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class MultipleChoiceTask:
-    """Questions with lettered options; `metadata` has the options and the accepted letters."""
+    """Questions with lettered options; `metadata` has the options and the accepted letters.
+
+    `label` says which golds a score is by, where there are several.
+    """
 
     name: str
     test: Sequence[Problem]
@@ -33,6 +36,7 @@ class MultipleChoiceTask:
     format_style: FormatStyle | None = None
     instruction: str = ""
     grader_version: str = f"choice-{_VERSION}"
+    label: str = ""
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return () if split == "train" else self.test
@@ -80,6 +84,7 @@ def build_multiple_choice(config: TaskConfig) -> MultipleChoiceTask:
         reply_form=form.reply_form,
         format_style=config.format_style,
         grader_version="-".join(["choice", _VERSION, *chosen]),
+        label=f"gold answers: {chosen[0]}" if "gold" in form.options else "",
     )
 
 

@@ -292,8 +292,23 @@ def test_a_sample_that_fails_is_missing_and_said(script: Script) -> None:
         assert [(f.sample_index, f.is_refused) for f in failures] == [(1, True), (3, False)]
         assert "400 Bad Request: maximum context length" in failures[0].reason
         assert "500" in failures[1].reason and "2 attempts" in failures[1].reason
+        # The next round adds its own.
         opened.generate([request()])
-        assert opened.failures == []
+        assert len(opened.failures) == 2
+
+
+def test_a_server_is_asked_whether_it_answers_at_all(script: Script) -> None:
+    Server(script.config()).check()
+    assert script.requests[0][1]["max_tokens"] == 16
+    script.default = fails(401, "bad key")
+    with pytest.raises(ServerError, match="401 Unauthorized: bad key"):
+        Server(script.config()).check()
+    script.default = fails(400, "Model Not Exist")
+    with pytest.raises(ServerError, match=r"400 Bad Request: Model Not Exist \(model 'm'\)"):
+        Server(script.config()).check()
+    script.default = fails(503, "loading")
+    with pytest.raises(ServerError, match=r"503 .*loading \(3 attempts\)"):
+        Server(script.config(), sleep=lambda _: None).check()
 
 
 def test_an_odd_end_is_a_failure_not_an_answer(script: Script) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from r1.evaluation.evaluate import EvaluationSettings, evaluate, sample_and_grade
 from r1.evaluation.record_file import content_of
-from r1.records import Completion, GenerationRequest, Grade, Message, Problem
+from r1.evaluation.regrade import regrade
+from r1.records import Completion, GenerationRequest, Grade, Message, Problem, Sample
 from r1.run_log import RunError
+from r1.tasks.judged.answers import GoldRubric, read_simpleqa_label, simpleqa_parts
+from r1.tasks.judged.judged import JudgedTask, load_template
 from tests.evaluation.scripted import NumberTask, Scripted, TwoTryTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +138,50 @@ def test_verdicts_of_an_older_grader_are_made_again(tmp_path: Path) -> None:
     assert evaluate(generator, None, mended, settings(), path).pass_at_1 == 1.0
     assert generator.num_made == 0
     assert {row["grader_version"] for row in rows_of(path)} == {"numbers-2"}
+
+
+def test_what_was_ungraded_is_graded_when_it_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    down = NumberTask(verdict=lambda problem, completion: Grade(None, reason="the judge is down"))
+    assert evaluate(Scripted(right), None, down, settings(), path).num_ungraded == 6
+    generator = Scripted(right)
+    result = evaluate(generator, None, NumberTask(), settings(), path)
+    assert (result.num_ungraded, result.pass_at_1, generator.num_made) == (0, 1.0, 0)
+
+
+def test_a_failure_replaces_no_verdict_of_the_same_grader(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    evaluate(Scripted(right), None, NumberTask(), settings(), path)
+    before = rows_of(path)
+    down = NumberTask(verdict=lambda problem, completion: Grade(None, reason="down"))
+    problems = {problem.id: problem for problem in down.problems("test")}
+    assert regrade(down, problems, path, 0).num_changed == 0
+    assert rows_of(path) == before
+    down.grader_version = "numbers-2"
+    assert regrade(down, problems, path, 0).num_changed == 6
+
+
+def test_without_a_judge_nothing_is_graded_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    problems = [Problem("a", "Who?", "Ann")]
+    rubric = GoldRubric(load_template("simpleqa-1"), read_simpleqa_label, simpleqa_parts, "C", 1)
+    task = JudgedTask("simpleqa", problems, rubric)
+    with pytest.raises(
+        RunError, match="simpleqa: a judge grades its replies: name it with --judge"
+    ):
+        evaluate(Scripted(right), None, task, settings(), path)
+    assert not path.exists()
+
+
+def test_tokens_that_a_server_does_not_report_are_not_known(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        def _sample(self, request: GenerationRequest, index: int) -> Sample:
+            return replace(super()._sample(request, index), reported_tokens=None)
+
+    path = tmp_path / "records.jsonl"
+    result = evaluate(Silent(right), None, NumberTask(), settings(), path)
+    assert result.mean_response_tokens is None
+    assert {row["num_tokens"] for row in rows_of(path)} == {None}
 
 
 def test_samples_are_numbered_from_the_first_index(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ class JudgeConfig(Config):
     prompt_price_per_million: float | None = Field(default=None, ge=0)
     reply_price_per_million: float | None = Field(default=None, ge=0)
 
+    def price(self, num_prompt_tokens: int, num_reply_tokens: int) -> float | None:
+        """What so many tokens cost; None where a price is not set."""
+        prices = (self.prompt_price_per_million, self.reply_price_per_million)
+        if prices[0] is None or prices[1] is None:
+            return None
+        return (prices[0] * num_prompt_tokens + prices[1] * num_reply_tokens) / 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeUsage:
@@ -73,6 +80,10 @@ class ServerJudge:
     @property
     def name(self) -> str:
         return self.config.server.model
+
+    def check(self) -> None:
+        """Ask one tiny thing; raises ServerError where the key, model or address is wrong."""
+        self._server.check()
 
     def ask(self, prompt: str, system: str = "", attempt: int = 0) -> str:
         sampling = {
@@ -149,46 +160,51 @@ class ServerJudge:
 class CostEstimate:
     """What judging will take; tokens are characters divided by 4, the price None if not known."""
 
+    task: str
+    judge: str
     num_calls: int
     num_prompt_tokens: int
     num_reply_tokens: int
     price: float | None
 
-    def line(self, task_name: str, judge_name: str) -> str:
+    def line(self) -> str:
         """One line to show before it starts."""
         price = (
-            "no price set (prompt_price_per_million, reply_price_per_million)"
+            "no price known (set judge.prompt_price_per_million and judge.reply_price_per_million)"
             if self.price is None
             else f"price about {self.price:,.2f}"
         )
         return (
-            f"{task_name}: {self.num_calls:,} calls of judge {judge_name}, about "
+            f"{self.task}: {self.num_calls:,} calls of judge {self.judge}, about "
             f"{self.num_prompt_tokens:,} tokens in and {self.num_reply_tokens:,} out "
             f"(estimated as characters / 4), {price}"
         )
 
 
 def estimate_cost(
-    task: JudgedTask, problems: Sequence[Problem], num_samples: int, config: JudgeConfig
+    task: JudgedTask, num_replies: Mapping[str, int], problems: Iterable[Problem]
 ) -> CostEstimate:
-    """Estimate the calls and tokens of judging `num_samples` answers to each problem.
+    """Estimate the calls and tokens of judging so many replies to each problem, by its id.
 
     The answers are not there yet: they are taken to be as long as the baseline's, where
-    there is one, else 500 characters. Retries and the cache are left out.
+    there is one, else 500 characters. Retries and the cache are left out. The price is that
+    of a `ServerJudge` with prices.
     """
     num_calls, num_characters = 0, 0
     for problem in problems:
-        prompts = task.rubric.prompts(problem, "")
+        count = num_replies.get(problem.id, 0)
+        prompts = task.rubric.prompts(problem, "") if count else []
         answer_length = len(problem.metadata.get("baseline", "")) or _ANSWER_CHARACTERS
-        num_calls += len(prompts)
-        num_characters += sum(len(p.user) + len(p.system) + answer_length for p in prompts)
-    num_prompt_tokens = num_samples * num_characters // _CHARACTERS_PER_TOKEN
-    num_reply_tokens = num_samples * num_calls * task.rubric.num_reply_tokens
-    prices = (config.prompt_price_per_million, config.reply_price_per_million)
+        length = sum(len(p.user) + len(p.system) + answer_length for p in prompts)
+        num_calls += count * len(prompts)
+        num_characters += count * length
+    num_prompt_tokens = num_characters // _CHARACTERS_PER_TOKEN
+    num_reply_tokens = num_calls * task.rubric.num_reply_tokens
     price = None
-    if prices[0] is not None and prices[1] is not None:
-        price = (prices[0] * num_prompt_tokens + prices[1] * num_reply_tokens) / 1e6
-    return CostEstimate(num_samples * num_calls, num_prompt_tokens, num_reply_tokens, price)
+    if isinstance(task.judge, ServerJudge):
+        price = task.judge.config.price(num_prompt_tokens, num_reply_tokens)
+    name = "(none)" if task.judge is None else task.judge.name
+    return CostEstimate(task.name, name, num_calls, num_prompt_tokens, num_reply_tokens, price)
 
 
 def _messages(prompt: str, system: str) -> list[dict[str, str]]:

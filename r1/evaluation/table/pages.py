@@ -7,6 +7,7 @@ browser opens each at once. Everything comes from the row's records and result.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r1 import __version__
 from r1.evaluation.html_pages import render_page
 from r1.evaluation.record_file import Record, read_records
 from r1.evaluation.result import group_by_question
-from r1.evaluation.table.row_result import RECORDS_FILE
+from r1.evaluation.table.row_result import RECORDS_FILE, RESULT_FILE
 from r1.run_log import write_text
 
 FOLDER = "questions"
@@ -124,12 +126,16 @@ class Page:
 def write_question_pages(row_folder: Path, row: Mapping[str, Any], table: Path) -> Path:
     """Write the pages of a row; the index page.
 
-    `row` is the row's result, `table` the page that its index leads back to. Pages of an
-    earlier report that are no longer there are removed. Raises RunError for broken records.
+    `row` is the row's result, `table` the page that its index leads back to. Pages made
+    from the same records and result stay as they are; those of an earlier report that are
+    no longer there are removed. Raises RunError for broken records.
     """
+    index, mark = row_folder / INDEX_PAGE, _source_mark(row_folder)
+    if index.is_file() and index.read_text(encoding="utf-8").endswith(mark):
+        return index
     records = list(read_records(row_folder / RECORDS_FILE).values())
     pages = cut_into_pages(questions_of(records, row["evaluation"]["num_samples"]))
-    index, folder = row_folder / INDEX_PAGE, row_folder / FOLDER
+    folder = row_folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     shared = {"row": row, "pages": pages}
     back = Path(os.path.relpath(table, folder)).as_posix()
@@ -137,7 +143,6 @@ def write_question_pages(row_folder: Path, row: Mapping[str, Any], table: Path) 
     num_absent = max(0, row["evaluation"]["num_problems"] - len(questions))
     counts = count_kinds(questions)
     values = {**shared, "counts": counts, "table": back, "num_absent": num_absent}
-    write_text(index, render_page("benchmark_index.html.jinja", **values))
     for page in pages:
         text = render_page("benchmark_page.html.jinja", **shared, page=page)
         write_text(folder / page.file, text)
@@ -145,7 +150,17 @@ def write_question_pages(row_folder: Path, row: Mapping[str, Any], table: Path) 
     for path in folder.glob("page_*.html"):
         if path.name not in current:
             path.unlink()
+    # Last: its mark says that all pages are there.
+    write_text(index, render_page("benchmark_index.html.jinja", **values) + mark)
     return index
+
+
+def _source_mark(row_folder: Path) -> str:
+    """A comment at the end of the index: what the pages are made from, and by which version."""
+    digest = hashlib.sha256(__version__.encode())
+    for name in (RECORDS_FILE, RESULT_FILE):
+        digest.update((row_folder / name).read_bytes())
+    return f"<!-- {digest.hexdigest()[:16]} -->\n"
 
 
 def count_kinds(questions: Sequence[Question]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from r1.config import load_config
 from r1.evaluation.evaluate import chosen_problems
+from r1.evaluation.judges.judges import CostEstimate, estimate_cost
 from r1.evaluation.record_file import read_records
 from r1.evaluation.run_evaluate import EvaluateConfig
 from r1.evaluation.table.benchmarks import BENCHMARKS, Benchmark, find_benchmark
@@ -22,6 +24,7 @@ from r1.evaluation.table.row_result import RECORDS_FILE
 from r1.rewards.sandbox.sandbox import SandboxFailure
 from r1.rewards.sandbox.self_check import strongest_isolation
 from r1.run_log import RunError
+from r1.tasks.judged.judged import JudgedTask
 from r1.tasks.task import Task, TaskError, build_task, preflight
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class RowPlan:
     num_problems: int = 0
     num_present: int = 0
     reason: str = ""
+    judging: CostEstimate | None = None
 
     @property
     def num_requests(self) -> int:
@@ -56,7 +60,7 @@ class RowPlan:
 
     @property
     def num_judge_calls(self) -> int:
-        return self.num_requests * self.benchmark.num_judge_calls
+        return self.judging.num_calls if self.judging else 0
 
 
 def row_config(
@@ -127,7 +131,12 @@ def plan_row(
         return RowPlan(benchmark, config, None, reason=str(error))
     wanted = {(p.id, index) for p in problems for index in config.sample_indices}
     present = read_records(config.output / RECORDS_FILE)
-    return RowPlan(benchmark, config, task, len(problems), len(wanted & present.keys()))
+    judging = None
+    if isinstance(task, JudgedTask):
+        num_missing = Counter(problem_id for problem_id, _ in wanted - present.keys())
+        judging = estimate_cost(task, num_missing, problems)
+    num_present = len(wanted & present.keys())
+    return RowPlan(benchmark, config, task, len(problems), num_present, judging=judging)
 
 
 def check_disk(plans: Sequence[RowPlan], output: Path) -> None:
@@ -144,7 +153,10 @@ def check_disk(plans: Sequence[RowPlan], output: Path) -> None:
 
 
 def cost_table(plans: Sequence[RowPlan]) -> str:
-    """What is about to start: requests, tokens at most and judge calls of every row."""
+    """What is about to start: requests, tokens at most and judge calls of every row.
+
+    Below it, a line for each row that a judge grades: who, how many tokens, at what price.
+    """
     head = ("row", "questions", "samples", "requests", "tokens at most", "judge calls")
     rows = [
         (
@@ -166,7 +178,8 @@ def cost_table(plans: Sequence[RowPlan]) -> str:
     )
     if len(rows) > 1:
         rows.append(("all", "", "", *totals))
-    return aligned([head, *rows])
+    judged = [plan.judging.line() for plan in measured if plan.judging]
+    return "\n".join([aligned([head, *rows]), *judged])
 
 
 def aligned(rows: Sequence[Sequence[str]], num_left: int = 1) -> str:

@@ -56,8 +56,7 @@ def run_benchmarks(
     command again continues an interrupted run. Raises TaskError, RunError or another
     ValueError of one line.
     """
-    if server is None:
-        resolve_model(model, config_only=True)  # a name that is wrong is told first
+    _check_model(model, server)
     plans = plan_rows(names, model, output, overrides, judge)
     say(_describe(plans))
     check_disk(plans, output)
@@ -67,6 +66,16 @@ def run_benchmarks(
         for plan in measured:
             measure_row(plan, opened)
         return write_outputs(output, {p.benchmark.name: p.reason for p in plans if p.reason})
+
+
+def _check_model(model: str, server: ServerConfig | None) -> None:
+    """Tell first of all that a name is wrong, or a server's key or address."""
+    if server is None:
+        resolve_model(model, config_only=True)
+        return
+    from r1.backends.openai_http_client import Server
+
+    Server(server).check()
 
 
 def preview_benchmarks(
@@ -108,6 +117,7 @@ def measure_row(plan: RowPlan, opened: Opened) -> None:
     assert plan.task is not None
     config = plan.config
     save_config(config, config.output / CONFIG_FILE)
+    num_before = len(getattr(opened.generator, "failures", ()))
     records = sample_and_grade(
         opened.generator,
         opened.tokenizer,
@@ -117,7 +127,7 @@ def measure_row(plan: RowPlan, opened: Opened) -> None:
         opened.weights,
     )
     # A server lists what it finally did not give; the engine gives everything.
-    failures = getattr(opened.generator, "failures", ())
+    failures = getattr(opened.generator, "failures", ())[num_before:]
     notes = [f"{len(failures)} replies failed; first: {failures[0].reason}"] if failures else []
     facts = row_facts(config, plan.task, chosen_problems(plan.task, config), notes)
     write_row_result(config.output, plan.benchmark, records, facts)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1.config import load_config, save_config
-from r1.evaluation.evaluate import chosen_problems
+from r1.evaluation.evaluate import asked_records, chosen_problems
+from r1.evaluation.judges.judges import estimate_cost
 from r1.evaluation.record_file import (
     Record,
     join_records,
@@ -16,8 +17,8 @@ from r1.evaluation.record_file import (
     read_records,
     refuse_mixture,
 )
-from r1.evaluation.regrade import regrade
-from r1.evaluation.run_evaluate import EvaluateConfig
+from r1.evaluation.regrade import Regraded, regrade
+from r1.evaluation.run_evaluate import RUN_RECORDS, EvaluateConfig, regrade_run
 from r1.evaluation.table.benchmarks import Benchmark, find_benchmark
 from r1.evaluation.table.report import write_outputs
 from r1.evaluation.table.responses import OWN_PREFIX, Matched, grade_responses, match_responses
@@ -31,8 +32,10 @@ from r1.evaluation.table.row_result import (
     write_row_result,
 )
 from r1.evaluation.table.run_benchmarks import say
+from r1.evaluation.verdicts import refuse_without_judge
 from r1.records import Problem
 from r1.run_log import RunError, RunFolder, write_jsonl
+from r1.tasks.judged.judged import JudgedTask
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight
 
 if TYPE_CHECKING:
@@ -52,9 +55,13 @@ def score_responses(
     benchmark = find_benchmark(name)
     config = row_config(benchmark, path.name, output, overrides)
     task = build_task(config.task, judge)
+    refuse_without_judge(task)
     preflight(task, (config.split,))
     problems = chosen_problems(task, config)
     matched = match_responses(path, problems, larger_set(benchmark.name), task.instruction)
+    if isinstance(task, JudgedTask):
+        num_replies = {name: len(texts) for name, texts in matched.replies.items()}
+        say(estimate_cost(task, num_replies, matched.problems.values()).line())
     with RunFolder.open(output):
         records = grade_responses(task, matched, str(path))
         save_config(config, config.output / CONFIG_FILE)
@@ -70,20 +77,24 @@ def score_responses(
 def regrade_folder(folder: Path, judge: Judge | None = None) -> list[str]:
     """Grade the stored replies of every row of a folder again; a line for each row.
 
-    Nothing is generated. Raises RunError where there are no records, TaskError where a
-    row's data is gone.
+    The folder may be that of a single task's config, too. Nothing is generated. Raises
+    RunError where there are no records or a judge is not named, TaskError where a row's
+    data is gone.
     """
-    lines = []
+    if (folder / RUN_RECORDS).is_file():
+        return [_regraded_line(folder.name, regrade_run(folder))]
     rows = _row_folders(folder)
     with RunFolder.open(folder):
-        for row in rows:
-            num_records, num_changed = _regrade_row(row, judge)
-            lines.append(f"{row.name}: {num_records:,} replies graded again, {num_changed} changed")
+        lines = [_regraded_line(row.name, _regrade_row(row, judge)) for row in rows]
         write_outputs(folder)
     return lines
 
 
-def merge_folders(sources: Sequence[Path], output: Path, judge: Judge | None = None) -> list[Path]:
+def _regraded_line(name: str, done: Regraded) -> str:
+    return f"{name}: {done.num_records:,} replies graded again, {done.num_changed} changed"
+
+
+def merge_folders(sources: Sequence[Path], output: Path) -> list[Path]:
     """Join the records of several runs of the same evaluation into a new folder.
 
     Their samples may be disjoint or overlap; two different samples under one key are
@@ -99,10 +110,12 @@ def merge_folders(sources: Sequence[Path], output: Path, judge: Judge | None = N
     with RunFolder.open(output):
         for name, (config, records) in merged.items():
             config = config.model_copy(update={"output": output / name})
-            task = build_task(config.task, judge)
+            task = build_task(config.task)
             save_config(config, config.output / CONFIG_FILE)
             write_jsonl(config.output / RECORDS_FILE, records)
             facts = row_facts(config, task, chosen_problems(task, config))
+            # Nothing is graded here, so a judged row needs no judge: the records name theirs.
+            facts = replace(facts, grader_version=records[0]["grader_version"])
             write_row_result(config.output, find_benchmark(task.name), records, facts)
         return write_outputs(output)
 
@@ -118,7 +131,7 @@ def larger_set(name: str) -> list[Problem]:
         return []
 
 
-def _regrade_row(folder: Path, judge: Judge | None) -> tuple[int, int]:
+def _regrade_row(folder: Path, judge: Judge | None) -> Regraded:
     config = load_config(EvaluateConfig, folder / CONFIG_FILE)
     config = config.model_copy(update={"output": folder})
     benchmark = find_benchmark(config.task.name)
@@ -129,14 +142,17 @@ def _regrade_row(folder: Path, judge: Judge | None) -> tuple[int, int]:
     if any(problem_id not in known for problem_id, _ in before):
         known = {**{p.id: p for p in larger_set(benchmark.name)}, **known}
     done = regrade(task, known, folder / RECORDS_FILE, config.num_grading_retries)
-    records = list(read_records(folder / RECORDS_FILE).values())
+    present = read_records(folder / RECORDS_FILE)
+    records = asked_records(present, chosen, config)
     facts = row_facts(config, task, chosen)
-    if records and records[0]["seed"] is None:  # replies from elsewhere: what was there was asked
+    if any(record["seed"] is None for record in present.values()):
+        # Replies from elsewhere: what was there was asked.
+        records = list(present.values())
         ids = dict.fromkeys(record["problem_id"] for record in records)
         num_samples = max(record["sample_index"] for record in records) + 1
         facts = replace(facts, problems=[known[name] for name in ids], num_samples=num_samples)
     write_row_result(folder, benchmark, records, facts)
-    return done.num_records, done.num_changed
+    return done
 
 
 def _own_problems(records: Any) -> list[Problem]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from r1.tasks.row_files import read_rows
 from r1.tasks.task import TaskError
 
-NO_ARTICLES = "no articles"
+NO_ARTICLES = "no articles: the prompts have their addresses alone"
 _MAX_EXAMPLES = 3
 
 

@@ -12,7 +12,7 @@ import pytest
 from r1.backends.openai_http_client import Server
 from r1.backends.openai_http_reply import Reply
 from r1.evaluation.judges.cache import ReplyCache
-from r1.evaluation.judges.judges import JudgeConfig, ServerJudge, estimate_cost
+from r1.evaluation.judges.judges import CostEstimate, JudgeConfig, ServerJudge, estimate_cost
 from r1.records import Completion
 from r1.tasks.judged.judged import JudgedTask, JudgeFailure
 from r1.tasks.task import TaskConfig, build_task
@@ -165,24 +165,30 @@ def test_the_cost_is_estimated_beforehand(tmp_path: Path) -> None:
     (tmp_path / "model_outputs.json").write_text(
         json.dumps([{"instruction": "Sing.", "output": output, "generator": "g"}] * 3)
     )
-    built = build_task(TaskConfig(name="alpaca_eval", path=str(tmp_path)))
-    assert isinstance(built, JudgedTask)
-    problems = built.problems("test")
-    prompt = built.rubric.prompts(problems[0], "")[0]
     server = {"url": "http://localhost/v1", "model": "gpt"}
     config = JudgeConfig.model_validate({"server": server})
-    estimate = estimate_cost(built, problems, 2, config)
-    num_characters = len(prompt.user) + len(prompt.system) + len(output)
-    assert (estimate.num_calls, estimate.num_reply_tokens) == (6, 6)
-    assert estimate.num_prompt_tokens == 6 * num_characters // 4
-    assert estimate.price is None
-    assert "6 calls of judge gpt" in estimate.line("alpaca_eval", "gpt")
-    assert "estimated as characters / 4), no price set" in estimate.line("alpaca_eval", "gpt")
-    priced = config.model_copy(
-        update={"prompt_price_per_million": 10.0, "reply_price_per_million": 30.0}
-    )
-    price = estimate_cost(built, problems, 2, priced).price
-    assert price == pytest.approx((estimate.num_prompt_tokens * 10 + 6 * 30) / 1e6)
+
+    def estimate(config: JudgeConfig, *num_replies: int) -> CostEstimate:
+        task = build_task(TaskConfig(name="alpaca_eval", path=str(tmp_path)), ServerJudge(config))
+        assert isinstance(task, JudgedTask)
+        problems = task.problems("test")
+        counts = dict(zip([problem.id for problem in problems], num_replies, strict=True))
+        return estimate_cost(task, counts, problems)
+
+    built = build_task(TaskConfig(name="alpaca_eval", path=str(tmp_path)))
+    assert isinstance(built, JudgedTask)
+    prompt = built.rubric.prompts(built.test[0], "")[0]
+    length = len(prompt.user) + len(prompt.system) + len(output)
+    unpriced = estimate(config, 2, 2, 2)
+    assert (unpriced.num_calls, unpriced.num_reply_tokens) == (6, 6)
+    assert unpriced.num_prompt_tokens == 6 * length // 4
+    assert unpriced.price is None
+    assert "alpaca_eval: 6 calls of judge gpt" in unpriced.line()
+    assert "estimated as characters / 4), no price known" in unpriced.line()
+    assert estimate(config, 0, 1, 0).num_prompt_tokens == length // 4
+    prices = {"prompt_price_per_million": 10.0, "reply_price_per_million": 30.0}
+    price = estimate(config.model_copy(update=prices), 2, 2, 2).price
+    assert price == pytest.approx((unpriced.num_prompt_tokens * 10 + 6 * 30) / 1e6)
 
 
 def test_a_task_is_graded_through_a_server(script: Script, tmp_path: Path) -> None:

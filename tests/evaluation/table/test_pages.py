@@ -101,6 +101,7 @@ def test_links_of_every_page_lead_to_files(tmp_path: Path) -> None:
     records = [make_record(f"q{number}", 0) for number in range(101)]
     folder = write_pages(tmp_path, records, 101).parent
     (folder / "page_004.html").touch()
+    (folder / "index.html").write_text("of an earlier report")
     write_question_pages(
         tmp_path / "gsm8k",
         json.loads((tmp_path / "gsm8k/result.json").read_text()),
@@ -114,3 +115,16 @@ def test_links_of_every_page_lead_to_files(tmp_path: Path) -> None:
         assert links and all((folder / link.partition("#")[0]).is_file() for link in links)
     anchors = {value for key, value in PageChecker((folder / names[3]).read_text()).attributes}
     assert "q101" in anchors
+
+
+def test_pages_are_made_again_only_when_their_row_changed(tmp_path: Path) -> None:
+    index = write_pages(tmp_path, [make_record("q1", 0)], 1)
+    row = json.loads((tmp_path / "gsm8k/result.json").read_text())
+    page = index.parent / "page_001.html"
+    page.write_text("as it was")
+    assert write_question_pages(tmp_path / "gsm8k", row, tmp_path / "table.html") == index
+    assert page.read_text() == "as it was"
+    with (tmp_path / "gsm8k/records.jsonl").open("a") as records:
+        records.write(json.dumps(make_record("q2", 0)) + "\n")
+    write_question_pages(tmp_path / "gsm8k", row, tmp_path / "table.html")
+    assert "What is q2?" in page.read_text()

@@ -39,7 +39,8 @@ def test_a_server_is_measured_on_rows(script: Script, tmp_path: Path) -> None:
     assert row["lines"][0]["value"] == 50.0
     assert (row["num_present"], row["num_asked"], row["num_ungraded"]) == (4, 6, 0)
     assert any("2 replies failed; first: " in note for note in row["notes"])
-    body = script.requests[0][1]
+    assert script.requests[0][1]["max_tokens"] == 16  # whether the server answers at all
+    body = script.requests[1][1]
     assert (body["model"], body["temperature"], body["top_p"]) == ("m", 0.6, 0.95)
     assert body["max_tokens"] == 32768
     assert [message["role"] for message in body["messages"]] == ["user"]

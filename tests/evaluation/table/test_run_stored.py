@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
+from r1.config import save_config
+from r1.evaluation.evaluate import sample_and_grade
+from r1.evaluation.judges.judges import JudgeConfig, ServerJudge
+from r1.evaluation.run_evaluate import RUN_RECORDS, EvaluateConfig
 from r1.evaluation.table.row_plan import plan_rows
 from r1.evaluation.table.run_benchmarks import Opened, measure_row
 from r1.evaluation.table.run_stored import merge_folders, regrade_folder, score_responses
 from r1.records import GenerationRequest
 from r1.run_log import RunError
+from r1.tasks.task import build_task
+from tests.backends.conftest import Script, answers, script
 from tests.evaluation.scripted import Scripted
+
+__all__ = ["script"]  # the fixture
 
 
 def always_seven(request: GenerationRequest, index: int) -> str:
@@ -125,3 +133,55 @@ def test_real_replies_to_math_questions(shared_dir: Path, tmp_path: Path, is_pla
     assert theirs["cons_at_8"] == pytest.approx(0.925)
     assert theirs["cons_at_8_ties_to_first"] == pytest.approx(0.93)
     assert theirs["error_by_question"] == pytest.approx(0.0250, abs=5e-5)
+
+
+def test_a_judged_row_needs_its_judge_to_be_graded_again_but_not_to_be_merged(
+    script: Script, tmp_path: Path
+) -> None:
+    data = tmp_path / "qa.csv"
+    data.write_text("metadata,problem,answer\nx,Who?,Ann\nx,When?,1999\n")
+    replies = tmp_path / "replies.jsonl"
+    rows = [{"prompt": "Who?", "response": "Ann"}, {"prompt": "When?", "response": "1998"}]
+    replies.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script.default = answers("A")
+    override = [f"task.path={data}"]
+    judge = ServerJudge(JudgeConfig(server=script.config(model="j")))
+    with pytest.raises(RunError, match="simpleqa: a judge grades its replies"):
+        score_responses("simpleqa", replies, tmp_path / "a", override)
+    assert not (tmp_path / "a").exists()
+    score_responses("simpleqa", replies, tmp_path / "a", override, judge)
+    before = (tmp_path / "a/simpleqa/records.jsonl").read_bytes()
+    with pytest.raises(RunError, match="name it with --judge MODEL --judge-url URL"):
+        regrade_folder(tmp_path / "a")
+    assert (tmp_path / "a/simpleqa/records.jsonl").read_bytes() == before
+    assert regrade_folder(tmp_path / "a", judge) == ["simpleqa: 2 replies graded again, 0 changed"]
+    merge_folders([tmp_path / "a", tmp_path / "a"], tmp_path / "b")
+    assert row_of(tmp_path / "b")["grader_version"] == "simpleqa-1 by j"
+    assert row_of(tmp_path / "b")["lines"][0]["value"] == 100.0
+
+
+def test_a_run_of_a_config_is_graded_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    task = {"name": "miniature", "num_test": 3}
+    config = EvaluateConfig.model_validate(
+        {"output": folder, "model": "tiny", "task": task, "num_samples": 2}
+    )
+    save_config(config, folder / "config.json")
+    problems = build_task(config.task)
+    sample_and_grade(Scripted(always_seven), None, problems, config, folder / RUN_RECORDS, "w")
+    with pytest.raises(RunError, match="no finished evaluation; the command that began it goes on"):
+        regrade_folder(folder)
+    (folder / "stage.json").write_text('{"kind": "evaluate", "seconds": 3}')
+    assert regrade_folder(folder) == ["run: 6 replies graded again, 0 changed"]
+    stage = json.loads((folder / "stage.json").read_text())
+    assert (stage["seconds"], stage["evaluation"]["num_problems"]) == (3, 3)
+    assert stage["evaluation"]["num_missing"] == 0
+
+
+def test_only_what_was_asked_last_is_in_the_numbers_of_a_regraded_row(tmp_path: Path) -> None:
+    measured(tmp_path / "a", "num_samples=3")
+    folder = measured(tmp_path / "a", "num_samples=2")
+    before = row_of(folder)
+    regrade_folder(folder)
+    assert (before["num_present"], before["num_asked"]) == (8, 8)
+    assert row_of(folder)["evaluation"] == before["evaluation"]
