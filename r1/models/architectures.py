@@ -107,6 +107,7 @@ def build_scorer(model: LanguageModel, seed: int = 0) -> SequenceScorer:
     assert isinstance(scorer, SequenceScorer)
     weights = model.model.state_dict()
     # A scorer predicts no tokens, so it has no layer for the token after the next either.
+    scorer.notices = model.notices
     scorer.model.load_state_dict({name: weights[name] for name in scorer.model.state_dict()})
     generator = torch.Generator("cpu").manual_seed(seed)
     _init_normal(scorer.score.weight, (config.hidden_size + 1) ** -0.5, generator)

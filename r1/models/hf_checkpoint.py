@@ -24,6 +24,7 @@ from r1.models.fp8 import (
 from r1.models.gguf_checkpoint import load_gguf_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
+from r1.models.notices import read_notices, write_notices
 from r1.models.safetensors_files import (
     INDEX_FILE,
     PICKLE_SUFFIXES,
@@ -72,6 +73,7 @@ def load_model(
     fill_weights(model, _stored_tensors(stored, config, dtype), source=str(path))
     if (path / GENERATION_FILE).exists():
         model.generation_config = read_json_object(path / GENERATION_FILE)
+    model.notices = read_notices(path)
     return model
 
 
@@ -106,7 +108,8 @@ def save_model(
     The folder appears, or replaces the one that was there, in one rename: a crash
     leaves the old one whole. Other files that were in it (the tokenizer's) stay,
     and so does generation_config.json unless a new one is given or was loaded with
-    the model. Raises RunError, in one line, when the disk is full or read-only.
+    the model. Licences and notices that were loaded with it are written too. Raises
+    RunError, in one line, when the disk is full or read-only.
     """
     folder = Path(folder)
     tensors = dict(model.checkpoint_tensors())
@@ -123,6 +126,7 @@ def save_model(
         generation_config = generation_config or model.generation_config
         if generation_config is not None:
             write_json(staging / GENERATION_FILE, generation_config)
+        write_notices(model.notices, staging)
 
 
 def _keep_other_files(folder: Path, staging: Path) -> None:

@@ -29,6 +29,7 @@ class _Headed(nn.Module):
         super().__init__()
         self.config = config
         self.generation_config: Mapping[str, Any] | None = None
+        self.notices: Mapping[str, str] = {}
         self.model = decoder
 
     @property

@@ -312,11 +312,15 @@ class ModelConfig:
         elif self.is_deepseek:
             # Readers of this family derive it, and those that read it mean the rotary part.
             del values["head_dim"], values["mlp_bias"]
+            # transformers knows no other router; vLLM and llama.cpp's converter ask for its name.
+            for key, value in _DEEPSEEK_ROUTER.items():
+                values.setdefault(key, value)
         # Old readers know rope_theta and rope_scaling, transformers 5 knows rope_parameters.
         rope = self.rope.to_dict()
         values.update(rope_theta=rope["rope_theta"], rope_parameters=rope)
         if self.rope.rope_type != "default":
             values["rope_scaling"] = {key: rope[key] for key in rope if key != "rope_theta"}
+            values["rope_scaling"]["type"] = rope["rope_type"]
         return values
 
 
@@ -346,6 +350,7 @@ _DEEPSEEK_REQUIRED = (
 _OPTIONAL_SIZES = ("num_key_value_heads", "head_dim", "q_lora_rank", "n_group", "topk_group")
 # `int | None` is of the kind int.
 _KINDS = {item.name: str(item.type).partition(" ")[0] for item in fields(ModelConfig)}
+_DEEPSEEK_ROUTER = {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "moe_layer_freq": 1}
 _DEEPSEEK_DEFAULTS = {
     "rope_interleave": True,
     "first_k_dense_replace": 0,

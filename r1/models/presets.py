@@ -16,7 +16,6 @@ from r1.models.model_config import ModelConfig
 
 TokenizerKind = Literal["deepseek-v3", "deepseek-qwen", "deepseek-llama", "qwen2.5", "llama-3"]
 
-_LLAMA_NOTICE = "Built with Llama. Llama is licensed under the Llama Community License."
 _DEEPSEEK_V3_NOTICE = "DeepSeek-V3 model weights under the DeepSeek Model License."
 
 # What every model of the DeepSeek-R1 README is sampled with (its "Usage Recommendations").
@@ -173,6 +172,15 @@ class Preset:
         return f"recipes/distill/{size.replace('.', '_')}.toml"
 
 
+def _llama_notice(name: str) -> str:
+    """What section 1.b of its licence asks every derivative to carry."""
+    version = "3.3" if "70B" in name else "3.1"
+    return (
+        f"Built with Llama. Llama {version} is licensed under the Llama {version} Community "
+        "License, Copyright © Meta Platforms, Inc. All Rights Reserved."
+    )
+
+
 def _qwen(size: str, context: int, *, is_tied: bool = False) -> dict[str, Any]:
     return {
         "architectures": ["Qwen2ForCausalLM"],
@@ -226,7 +234,7 @@ def _distilled(name: str, base: str, config: dict[str, Any], learning_rate: floa
         config=config,
         tokenizer="deepseek-llama" if is_llama else "deepseek-qwen",
         license="MIT, base Llama 3" if is_llama else "MIT, base Apache-2.0",
-        notice=_LLAMA_NOTICE if is_llama else "Derived from Qwen2.5 (Apache License 2.0).",
+        notice=_llama_notice(name) if is_llama else "Derived from Qwen2.5 (Apache License 2.0).",
         base=base,
         generation=R1_GENERATION,
         distill_learning_rate=learning_rate,
@@ -240,7 +248,7 @@ def _base(hub_id: str, config: dict[str, Any]) -> Preset:
         config=config,
         tokenizer="llama-3" if is_llama else "qwen2.5",
         license="Llama 3 Community" if is_llama else "Apache-2.0",
-        notice=_LLAMA_NOTICE if is_llama else "",
+        notice=_llama_notice(hub_id) if is_llama else "",
     )
 
 

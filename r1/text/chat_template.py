@@ -13,27 +13,24 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from r1.records import Message, Role
+from r1.text.r1_template import R1_CHAT_TEMPLATE
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
 from r1.text.template_sandbox import render_template
 from r1.text.tokenizer import Tokenizer
 
-FORCED_THINK = "<think>\n"
+__all__ = [
+    "FORCED_THINK",
+    "R1_CHAT_TEMPLATE",
+    "Prompt",
+    "choose_mark",
+    "encode_chat",
+    "encode_marked",
+    "mark_untrusted",
+    "parse_messages",
+    "render_chat",
+]
 
-# The published template's text turns (deepseek-ai/DeepSeek-R1 tokenizer_config.json,
-# form of 9 February 2025), without its tool calls.
-R1_CHAT_TEMPLATE = (
-    "{{ bos_token }}"
-    "{% for message in messages if message['role'] == 'system' %}"
-    "{% if loop.last %}{{ message['content'] }}{% endif %}{% endfor %}"
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}"
-    "{{ '<｜Assistant｜>' + message['content'].split('</think>')[-1] + eos_token }}"
-    "{% elif message['role'] == 'tool' %}"
-    "{{ raise_exception('this chat template has no tool turns') }}"
-    "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
-)
+FORCED_THINK = "<think>\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tokenizers import decoders
 
 from r1.atomic_files import write_json, write_text
 from r1.text.gguf_tokenizer import read_gguf_tokenizer
+from r1.text.r1_template import R1_CHAT_TEMPLATE
 from r1.text.reasoning import REASONING_TAGS
 from r1.text.special_tokens import SpecialTokens
 from r1.untrusted_files import check_file, read_json_object, read_text
@@ -96,7 +97,9 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write the tokenizer's files, readable by `from_folder` and by transformers.
 
-        A `generation_config.json` (it carries the EOS ids) that is already there stays.
+        The chat template is written twice: as a file, which new readers take, and in
+        tokenizer_config.json for old ones. A `generation_config.json` (it carries the EOS
+        ids) that is already there stays; a `config.json` gets the ids that it lacks.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,19 +116,27 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "add_bos_token": bool(self.prefix_ids),
         }
-        config.pop("chat_template", None)
+        template = self.chat_template or R1_CHAT_TEMPLATE
+        config["chat_template"] = template
         write_text(folder / "tokenizer.json", self.backend.to_str(pretty=False))
-        write_json(folder / "tokenizer_config.json", config)
+        set_values = {name: value for name, value in config.items() if value is not None}
+        write_json(folder / "tokenizer_config.json", set_values)
         named = {role: token for role, token in by_role.items() if token is not None}
         write_json(folder / "special_tokens_map.json", named)
-        if self.chat_template is not None:
-            write_text(folder / "chat_template.jinja", self.chat_template)
+        write_text(folder / "chat_template.jinja", template)
         if not (folder / "generation_config.json").exists():
-            ids = {"bos_token_id": self.bos_id, "eos_token_id": list(self.eos_ids)}
-            write_json(
-                folder / "generation_config.json",
-                {name: value for name, value in ids.items() if value is not None},
-            )
+            write_json(folder / "generation_config.json", self.token_ids)
+        if (folder / "config.json").exists():
+            model_config = read_json_object(folder / "config.json")
+            if not model_config.keys() >= self.token_ids.keys():
+                write_json(folder / "config.json", {**self.token_ids, **model_config})
+
+    @property
+    def token_ids(self) -> dict[str, int | list[int]]:
+        """The special tokens' ids under the names of generation_config.json and config.json."""
+        eos = self.eos_id if len(self.eos_ids) == 1 else list(self.eos_ids)
+        ids: dict[str, int | list[int]] = {"eos_token_id": eos}
+        return ids if self.bos_id is None else {"bos_token_id": self.bos_id, **ids}
 
     @property
     def vocab_size(self) -> int:

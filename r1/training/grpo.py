@@ -14,6 +14,7 @@ from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.models.hf_checkpoint import save_model
 from r1.models.language_model import LanguageModel
+from r1.models.presets import R1_GENERATION
 from r1.records import Completion, SamplingParams
 from r1.run_log import Progress, RunError, RunFolder, StepTimer, atomic_folder, write_json
 from r1.tasks.task import build_task, preflight
@@ -65,7 +66,8 @@ def run_grpo(config: GrpoConfig, *, make_generator: GeneratorFactory = Engine) -
                 f"stopped; the same command goes on from the last saved step in {run.path}"
             ) from None
         with atomic_folder(run.checkpoint_path) as folder:
-            save_model(learner.model, folder)
+            generation = {**R1_GENERATION, **learner.tokenizer.token_ids}
+            save_model(learner.model, folder, generation_config=generation)
             learner.tokenizer.save(folder)
         return run.checkpoint_path
 

@@ -16,6 +16,7 @@ from r1.models.architectures import DTYPES, build_model
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_config, load_language_model, save_model
 from r1.models.language_model import LanguageModel
+from r1.models.presets import R1_GENERATION
 from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle
 from r1.text.tokenizer import load_tokenizer
@@ -84,7 +85,8 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
         )
         run_steps(run, config, model, training)
         with atomic_folder(run.checkpoint_path) as folder:
-            save_model(model, folder)
+            generation = {**R1_GENERATION, **tokenizer.token_ids}
+            save_model(model, folder, generation_config=generation)
             tokenizer.save(folder)
         return run.checkpoint_path
 

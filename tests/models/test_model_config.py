@@ -53,7 +53,7 @@ def test_old_and_new_rope_keys_mean_the_same(changes):
     assert config.rope.rope_theta == 500000.0
     written = config.to_dict()
     assert written["rope_theta"] == 500000.0
-    assert written["rope_scaling"] == LLAMA3
+    assert written["rope_scaling"] == {**LLAMA3, "type": "llama3"}
     assert written["rope_parameters"] == {**LLAMA3, "rope_theta": 500000.0}
 
 
