@@ -127,7 +127,7 @@ class Server:
         self._limit = RateLimit(
             config.requests_per_minute, config.tokens_per_minute, clock, self._sleep
         )
-        self._key = _read_key(config)
+        self._key = read_key(config)
         self._client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx2.Timeout(
@@ -255,7 +255,8 @@ class Server:
             raise RequestFailure("stopped")
 
 
-def _read_key(config: ServerConfig) -> str | None:
+def read_key(config: ServerConfig) -> str | None:
+    """The key from its environment variable. Raises ServerError when that holds none."""
     if config.api_key_variable is None:
         return None
     key = os.environ.get(config.api_key_variable, "").strip()

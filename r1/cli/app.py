@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__
-from r1.cli import decontaminate, evaluation, grade, models, predictions, talking, training
+from r1.cli import decontaminate, evaluation, grade, models, predictions, serving, talking, training
 from r1.cli.errors import OneLineErrors
 
 EPILOG = (
@@ -32,6 +32,7 @@ VERBS = (
     predictions.predictions,
     talking.chat,
     talking.generate,
+    serving.serve,
     models.models,
     evaluation.report,
 )

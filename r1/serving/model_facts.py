@@ -133,3 +133,13 @@ def _commands(model: NamedModel, dtype: str, fits: bool) -> list[str]:
     gpus = f"{launch.tensor_parallel_size} x {launch.gpu_bytes // 10**9} GB"
     lines += [f"{name + ':':<8}{make(launch)}" for name, make in LAUNCHERS.items()]
     return [*lines, f"        (GPUs: {gpus}; a server of GPUs with more memory needs fewer)"]
+
+
+def launch_command(name: str, launcher: str) -> str:
+    """How a bigger engine serves a model. Raises ValueError for an unknown model or launcher."""
+    if launcher not in LAUNCHERS:
+        raise ValueError(f"--print-command {launcher}: choose from {', '.join(LAUNCHERS)}")
+    model = find_model(name)
+    dtype = default_dtype(model, torch.device("cuda"))
+    context = min(README_CONTEXT, model.config.max_position_embeddings)
+    return LAUNCHERS[launcher](Launch(model.name, model.config, dtype, context))

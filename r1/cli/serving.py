@@ -1,0 +1,143 @@
+"""The verb that serves a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from r1.cli.talking import ModelName
+
+if TYPE_CHECKING:
+    from r1.serving.api.settings import ServerSettings
+
+KEY_VARIABLE = "R1_API_KEY"
+
+Host = Annotated[
+    str, typer.Option(help="The address to listen on; the default is this machine alone.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="What clients call the model; left out, its own name.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file", help=f"Keys, one a line; left out, ${KEY_VARIABLE}, or no key at all."
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="URL",
+        help="Put the API before an OpenAI-compatible server that runs MODEL.",
+    ),
+]
+BackendKey = Annotated[
+    str | None,
+    typer.Option("--backend-key", metavar="VARIABLE", help="The variable with that server's key."),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option("--thinking-budget", min=1, help="Tokens of a thought; left out, no limit."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict-deepseek", help="Refuse and ignore what DeepSeek's API does.")
+]
+Running = Annotated[int, typer.Option("--max-running", min=1, help="Replies computed at once.")]
+Waiting = Annotated[int, typer.Option("--max-waiting", min=0, help="Replies that may queue.")]
+CacheSize = Annotated[
+    float, typer.Option("--kv-cache-gb", min=0.001, help="Memory of the KV cache.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+PrintCommand = Annotated[
+    str | None,
+    typer.Option(
+        "--print-command",
+        metavar="vllm|sglang",
+        help="Print how a bigger engine serves the model, and end.",
+    ),
+]
+
+
+def serve(
+    model: ModelName,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    name: Name = None,
+    api_key_file: KeyFile = None,
+    backend: Backend = None,
+    backend_key: BackendKey = None,
+    thinking_budget: Budget = None,
+    strict_deepseek: Strict = False,
+    max_running: Running = 64,
+    max_waiting: Waiting = 256,
+    kv_cache_gb: CacheSize = 1.0,
+    device: Device = "auto",
+    print_command: PrintCommand = None,
+) -> None:
+    """Serve a model over OpenAI's API, with R1's rules of use.
+
+    [dim]r1 serve runs/quickstart
+    r1 serve smollm2 --port 8001
+    r1 serve deepseek-ai/DeepSeek-R1 --backend http://gpu-machine:8000/v1
+    r1 serve deepseek-ai/DeepSeek-R1 --print-command sglang[/dim]
+    """
+    if print_command is not None:
+        from r1.serving.model_facts import launch_command
+
+        print(launch_command(model, print_command))
+        return
+    settings = _settings(
+        host=host,
+        port=port,
+        model_name=name or Path(model).name,
+        api_keys=_read_keys(api_key_file),
+        thinking_budget=thinking_budget,
+        is_strict_deepseek=strict_deepseek,
+        max_running=max_running,
+        max_waiting=max_waiting,
+    )
+    _require_packages()
+    from r1.serving.api import run_server
+
+    if backend is not None:
+        from r1.backends.openai_http_client import ServerConfig
+
+        upstream = ServerConfig(url=backend, model=model, api_key_variable=backend_key)
+        run_server.serve_backend(upstream, settings)
+        return
+    run_server.serve(model, settings, int(kv_cache_gb * 1e9), device)
+
+
+def _settings(**values: object) -> ServerSettings:
+    from r1.config import parse_config
+    from r1.serving.api.settings import ServerSettings
+
+    return parse_config(ServerSettings, values, "r1 serve")
+
+
+def _read_keys(file: Path | None) -> list[str]:
+    """The keys of a file or of the environment; a file without one is a mistake."""
+    if file is None:
+        text = os.environ.get(KEY_VARIABLE, "")
+    else:
+        text = file.expanduser().read_text(encoding="utf-8")
+    keys = [line.strip() for line in text.splitlines() if line.strip()]
+    if file is not None and not keys:
+        raise ValueError(f"{file}: holds no key; write one a line")
+    return keys
+
+
+def _require_packages() -> None:
+    """The server's packages are an extra."""
+    try:
+        import fastapi  # noqa: F401 - only whether it is there
+        import llguidance  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed: pip install 'r1[serve]'") from None

@@ -1,0 +1,159 @@
+"""The application: its routes, its middleware, and what begins and ends with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from r1 import __version__
+from r1.serving.api import errors, responses, rules
+from r1.serving.api.access import Access
+from r1.serving.api.chat import answer_chat
+from r1.serving.api.completions import answer_completion
+from r1.serving.api.errors import ApiError, JsonResponse
+from r1.serving.api.metrics import ServerMetrics
+from r1.serving.api.model_side import ModelSide
+from r1.serving.api.requests import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
+from r1.serving.api.service import Service
+from r1.serving.api.settings import ServerSettings
+from r1.text.tokenizer import Tokenizer
+
+
+def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
+    """The API of one model. Whatever else is served (a page) is added to it by the caller."""
+    service = Service(model, settings, ServerMetrics(model, settings.model_name))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        await model.close()
+
+    app = FastAPI(
+        title="r1",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(HTTPException, errors.on_http_error)
+    app.add_exception_handler(RequestValidationError, errors.on_invalid_request)
+    app.add_exception_handler(Exception, errors.on_unexpected_error)
+    app.state.settings = settings
+    app.state.service = service
+    app.add_middleware(Access, settings=settings)
+    _add_completions(app, service)
+    _add_tokens(app, service)
+    _add_status(app, service)
+    return app
+
+
+def _add_completions(app: FastAPI, service: Service) -> None:
+    """Each endpoint also without /v1, as DeepSeek's base address has it.
+
+    Not async: encoding a long prompt would hold up every stream, so it is done in a thread.
+    """
+    chat = responses.documented(responses.ChatCompletion, is_stream=True)
+    text = responses.documented(responses.TextCompletion, is_stream=True)
+
+    @app.post("/chat/completions", responses=chat, include_in_schema=False)
+    @app.post("/v1/chat/completions", responses=chat)
+    def chat_completions(body: ChatRequest) -> Response:
+        """Answer a conversation."""
+        return answer_chat(service, body)
+
+    @app.post("/completions", responses=text, include_in_schema=False)
+    @app.post("/beta/completions", responses=text, include_in_schema=False)
+    @app.post("/v1/completions", responses=text)
+    def completions(body: CompletionRequest) -> Response:
+        """Continue a text."""
+        return answer_completion(service, body)
+
+    app.post("/beta/chat/completions", include_in_schema=False)(chat_completions)
+
+
+def _add_tokens(app: FastAPI, service: Service) -> None:
+    @app.post("/tokenize", include_in_schema=False)
+    @app.post("/v1/tokenize", responses=responses.documented(responses.Tokens))
+    def tokenize(body: TokenizeRequest) -> Response:
+        """The token ids of a text, or of the prompt of a conversation."""
+        rules.check_model(body.model, service.settings)
+        tokenizer = _tokenizer(service)
+        ids = _token_ids(service, tokenizer, body)
+        value = {"count": len(ids), "max_model_len": service.model.max_model_len, "tokens": ids}
+        texts = [tokenizer.decode([i], skip_special=False) for i in ids]
+        return JsonResponse(value | {"token_strs": texts if body.return_token_strs else None})
+
+    @app.post("/detokenize", include_in_schema=False)
+    @app.post("/v1/detokenize", responses=responses.documented(responses.Detokenized))
+    def detokenize(body: DetokenizeRequest) -> Response:
+        """The text of token ids, special ones included."""
+        rules.check_model(body.model, service.settings)
+        tokenizer = _tokenizer(service)
+        beyond = [token for token in body.tokens if token >= tokenizer.vocab_size]
+        if beyond:
+            message = f"tokens: {beyond[0]} is outside the vocabulary of {tokenizer.vocab_size}"
+            raise ApiError(400, message, param="tokens")
+        return JsonResponse({"prompt": tokenizer.decode(body.tokens, skip_special=False)})
+
+
+def _token_ids(service: Service, tokenizer: Tokenizer, body: TokenizeRequest) -> list[int]:
+    try:
+        if body.messages is not None:
+            chat = ChatRequest(messages=body.messages)
+            is_reasoning = service.model.is_reasoning
+            plan = rules.plan_chat(chat, service.settings, is_reasoning=is_reasoning)
+            return list(service.model.prepare_chat(plan.chat).ids)
+        prefix = tokenizer.prefix_ids if body.add_special_tokens else ()
+        return [*prefix, *tokenizer.encode(body.prompt or "", allow_special=False)]
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+
+
+def _tokenizer(service: Service) -> Tokenizer:
+    if service.model.tokenizer is None:
+        raise ApiError(404, "the model is on another server, and its tokenizer is not here")
+    return service.model.tokenizer
+
+
+def _add_status(app: FastAPI, service: Service) -> None:
+    started = int(time.time())
+
+    @app.get("/models", include_in_schema=False)
+    @app.get("/v1/models", responses=responses.documented(responses.ModelList))
+    async def models() -> Response:
+        """The model that is served."""
+        card: dict[str, Any] = {
+            "id": service.settings.model_name,
+            "object": "model",
+            "created": started,
+            "owned_by": "r1",
+            "max_model_len": service.model.max_model_len,
+        }
+        return JsonResponse({"object": "list", "data": [card]})
+
+    @app.get("/health", responses=responses.documented(responses.Health))
+    async def health() -> Response:
+        """Whether requests are answered."""
+        if service.is_draining or not service.model.load().is_healthy:
+            raise ApiError(503, "the model does not answer", headers={"retry-after": "5"})
+        return JsonResponse({"status": "ok"})
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def metrics() -> Response:
+        """Prometheus metrics under vLLM's names."""
+        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")

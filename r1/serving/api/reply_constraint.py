@@ -1,0 +1,143 @@
+"""The rules of one reply, token by token: how long it may think, how it ends, its form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from r1.serving.api.loops import loop_period
+from r1.serving.api.model_side import StopReason
+from r1.text.reasoning import REASONING_TAGS, THINK_CLOSE, THINK_OPEN
+from r1.text.tokenizer import Tokenizer
+
+# What a thought that has used up its budget goes on with: in its own voice, so that the
+# answer follows from it (the way of Qwen3's thinking budget; the words are ours).
+BUDGET_CLOSING = "\n\nI have thought long enough; I give my answer from what I have.\n"
+LOOP_CLOSING = "\n\nI am repeating myself; I give my answer from what I have.\n"
+ANSWER_BREAK = "\n\n"
+
+# Looking for loops at every token would cost more than it saves.
+_LOOP_INTERVAL = 32
+_LONGEST_CHARACTER_TOKENS = 4
+
+
+class Grammar(Protocol):
+    """The form of an answer, as far as it has been written."""
+
+    def accept(self, token_id: int) -> None: ...
+    def allowed(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtTokens:
+    """A tokenizer's ids around the end of a thought; made once for a model."""
+
+    tokenizer: Tokenizer
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Our own text with its tags as tokens."""
+        return self.tokenizer.encode(text, allow_special=REASONING_TAGS)
+
+    def is_tag(self, reply_ids: Sequence[int], tag: str) -> bool:
+        """Whether the reply's last token completes `tag`."""
+        tag_id = self.tokenizer.token_id(tag)
+        if tag_id is not None:
+            return reply_ids[-1] == tag_id
+        return self.tokenizer.decode(list(reply_ids[-len(tag) :])).rstrip().endswith(tag)
+
+    def is_within_character(self, reply_ids: Sequence[int]) -> bool:
+        """Whether the reply ends within a character of several tokens."""
+        tail = list(reply_ids[-_LONGEST_CHARACTER_TOKENS:])
+        return self.tokenizer.decode(tail).endswith("\ufffd")
+
+
+class ReplyConstraint:
+    """A thinking budget, an end to endless loops, and a grammar on the answer alone.
+
+    A thought beyond its budget, or in a loop, is closed with a sentence and the answer goes
+    on; an answer in a loop is ended, and `stop_reason` says so.
+    """
+
+    def __init__(
+        self,
+        tokens: ThoughtTokens,
+        *,
+        is_in_thought: bool,
+        thinking_budget: int | None = None,
+        loop_tokens: int = 0,
+        grammar: Grammar | None = None,
+    ) -> None:
+        self.stop_reason: StopReason | None = None
+        self._tokens = tokens
+        self._is_in_thought = is_in_thought
+        self._thinking_budget = thinking_budget
+        self._loop_tokens = loop_tokens
+        self._grammar = grammar
+        self._forced: list[int] = []
+        self._num_forced_before = 0
+        self._num_read = 0
+
+    def allowed(self, reply_ids: np.ndarray) -> np.ndarray | None:
+        """The engine's question before each token: see TokenConstraint."""
+        if len(reply_ids) > self._num_read:
+            self._num_read = len(reply_ids)
+            self._read(reply_ids)
+        if not self._forced and self._loop_tokens and self._num_read % _LOOP_INTERVAL == 0:
+            self._check_loop(reply_ids)
+        if not self._forced and self._is_over_budget(reply_ids):
+            self._close_thought(BUDGET_CLOSING)
+        if self._forced:
+            return self._only(self._forced.pop(0))
+        if self._grammar is None or self._is_in_thought:
+            return None
+        return self._grammar.allowed()
+
+    def _read(self, reply_ids: np.ndarray) -> None:
+        """Follow the last token: the thought begins or ends, or the grammar goes on."""
+        last = reply_ids[-8:].tolist()
+        if self._is_in_thought:
+            if self._tokens.is_tag(last, THINK_CLOSE):
+                self._is_in_thought = False
+                self._forced = self._tokens.encode(ANSWER_BREAK) if self._grammar else []
+                self._num_forced_before = len(self._forced)
+        elif (
+            len(reply_ids) == 1 and self._grammar is None and self._tokens.is_tag(last, THINK_OPEN)
+        ):
+            self._is_in_thought = True
+        elif self._num_forced_before:
+            self._num_forced_before -= 1
+        elif self._grammar is not None:
+            self._grammar.accept(last[-1])
+
+    def _is_over_budget(self, reply_ids: np.ndarray) -> bool:
+        if not self._is_in_thought or self._thinking_budget is None:
+            return False
+        num_over = len(reply_ids) - self._thinking_budget
+        if num_over < 0:
+            return False
+        last = reply_ids[-_LONGEST_CHARACTER_TOKENS:].tolist()
+        is_torn = bool(last) and self._tokens.is_within_character(last)
+        return num_over >= _LONGEST_CHARACTER_TOKENS or not is_torn
+
+    def _check_loop(self, reply_ids: np.ndarray) -> None:
+        if loop_period(reply_ids, self._loop_tokens) is None:
+            return
+        if self._is_in_thought:
+            self._close_thought(LOOP_CLOSING)
+            return
+        self.stop_reason = "loop"
+        self._forced = [self._tokens.tokenizer.eos_id]
+
+    def _close_thought(self, closing: str) -> None:
+        self._is_in_thought = False
+        self._forced = self._tokens.encode(f"{closing}{THINK_CLOSE}{ANSWER_BREAK}")
+        self._num_forced_before = len(self._forced)
+
+    def _only(self, token_id: int) -> np.ndarray:
+        mask = np.zeros(self._tokens.vocab_size, bool)
+        mask[token_id] = True
+        return mask

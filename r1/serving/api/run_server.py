@@ -1,0 +1,105 @@
+"""`r1 serve`: one process with the model and the API, until SIGTERM and what it drains."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from r1.backends.openai_http_client import ServerConfig
+from r1.engine.engine import Engine, EngineConfig
+from r1.engine.open_model import open_model
+from r1.serving.api.app import build_app
+from r1.serving.api.engine_model import EngineModel
+from r1.serving.api.model_side import ModelSide
+from r1.serving.api.server_model import ServerModel
+from r1.serving.api.settings import ServerSettings
+from r1.serving.chosen_model import choose_model
+
+
+def serve(model: str, settings: ServerSettings, kv_cache_bytes: int, device: str) -> None:
+    """Serve a model on our own engine. Raises ValueError when it cannot be opened."""
+    warn_if_open(settings)
+    chosen = choose_model(model)
+    # Before the weights are read: a taken port is told at once.
+    with bind(settings) as listener:
+        loaded, tokenizer = open_model(str(chosen.path), device=device)
+        limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
+        run(EngineModel(Engine(loaded, tokenizer, limits), settings), settings, listener)
+
+
+def serve_backend(upstream: ServerConfig, settings: ServerSettings) -> None:
+    """Serve a model that another server runs, with the rules of use in front of it."""
+    warn_if_open(settings)
+    with bind(settings) as listener:
+        run(ServerModel(upstream), settings, listener)
+
+
+def run(model: ModelSide, settings: ServerSettings, listener: socket.socket) -> None:
+    """Serve until a signal; replies under way have `drain_seconds` to end."""
+    app = build_app(model, settings)
+    host, port = listener.getsockname()[:2]
+    print(f"{settings.model_name} at http://{host}:{port}/v1", file=sys.stderr, flush=True)
+    DrainingServer(app, settings).run(sockets=[listener])
+
+
+class DrainingServer(uvicorn.Server):
+    """Uvicorn, whose application knows from the first signal on that it is to end."""
+
+    def __init__(self, app: FastAPI, settings: ServerSettings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                http="h11",
+                ws="none",
+                h11_max_incomplete_event_size=settings.max_header_bytes,
+                limit_concurrency=settings.max_connections,
+                timeout_graceful_shutdown=settings.drain_seconds,
+            )
+        )
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Refuse new requests, let the others end."""
+        self._app.state.service.is_draining = True
+        super().handle_exit(sig, frame)
+
+    async def serve_until_told(self, listener: socket.socket) -> None:
+        """For a server within another program: no signals; set `should_exit` to end it."""
+        await self._serve([listener])
+
+
+def bind(settings: ServerSettings) -> socket.socket:
+    """The listening socket. Raises ValueError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # A client that takes nothing keeps its socket full for ever; the system ends it (Linux).
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = int(settings.write_timeout_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        address = f"{settings.host}:{settings.port}"
+        raise ValueError(f"{address}: {error.strerror}; choose another with --port") from None
+    return listener
+
+
+def warn_if_open(settings: ServerSettings) -> None:
+    """Say what it means to listen beyond this machine."""
+    if settings.is_loopback:
+        return
+    who = "with a key" if settings.api_keys else "WITHOUT A KEY (set one: --api-key-file)"
+    print(
+        f"warning: {settings.host} is reachable from other machines, {who}; "
+        "traffic is not encrypted: put a proxy with TLS in front",
+        file=sys.stderr,
+    )
