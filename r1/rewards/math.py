@@ -23,7 +23,7 @@ from r1.rewards.verifier_pool import WorkerFailure, WorkerPool, python_module_co
 _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
 _BARE_BOX = re.compile(r"\s+([^\s$\\{}]+|\\[A-Za-z]+)")
 _BOX_JOINT = re.compile(
-    r"[\s$]*(?:\\[\])])?[\s$]*(?:,|;|\\?(?:quad|text)?\{?\s*(?:and|or)\s*\}?|和|或)(?:\\quad)?[\s$]*(?:\\[\[(])?"
+    r"[\s$]*(?:\\[\])])?(?:\s+[a-z]+){0,3}[\s$]*(?:,|;|\\?(?:quad|text)?\{?\s*(?:and|or)\s*\}?|和|或)(?:\\quad)?[\s$]*(?:\\[\[(])?"
     r"[\s$]*"
 )
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)

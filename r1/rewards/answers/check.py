@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from r1.rewards.answers.expression import read_expression
+from r1.rewards.answers.families import same_family
 from r1.rewards.answers.finding import Finding, kind_of, verdict
 from r1.rewards.answers.forms import (
     Based,
@@ -48,7 +49,7 @@ from r1.rewards.answers.value import (
     same_number,
     same_value,
 )
-from r1.rewards.answers.words import same_clock, same_nothing, same_words
+from r1.rewards.answers.words import same_clock, same_nothing, same_words, without_words_of
 
 _MAX_DEPTH = 40
 
@@ -76,6 +77,8 @@ def _check(gold: str, answer: str, asked: Asked) -> Finding:
     gold, answer = tidy(gold), concise(tidy(answer), gold, asked)
     if not answer:
         return Finding(False, "no answer")
+    answer = _with_argument_of(gold, answer)
+    gold = _without_time(gold, answer)
     if same_text(gold) == same_text(answer):
         return Finding(True, "same text")
     gold_form, form = _simplest(read_form(gold)), _simplest(read_form(answer))
@@ -88,12 +91,34 @@ def _check(gold: str, answer: str, asked: Asked) -> Finding:
         return Finding(False, "different text")
     if (complaint := breaks_rule(form, asked)) is not None:
         return Finding(False, complaint)
-    if isinstance(gold_form, Words) and same_words(gold, answer):
+    if isinstance(gold_form, Words) and same_words(gold, without_words_of(asked.text, answer)):
         return Finding(True, "same words")
     finding = compare(gold_form, form, asked)
     if finding.is_equal is not True and (retried := _by_other_reading(gold, answer, asked)):
         return retried
     return finding
+
+
+_FORALL = re.compile(r"^\\forall\s*[A-Za-z][^,:]{0,30}[,:]\s*")
+_DEFINED = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s*\(\s*([a-z])\s*\)\s*=")
+
+
+def _with_argument_of(gold: str, answer: str) -> str:
+    """`f(x) = x` as the `f(n) = n` of the gold; and a function of time as the gold writes it."""
+    answer = _FORALL.sub("", answer)
+    defined, other = _DEFINED.search(gold), _DEFINED.search(answer)
+    if defined and other and defined[1] == other[1] and defined[2] != other[2]:
+        letters = rf"(?<![A-Za-z\\]){other[2]}(?![A-Za-z])"
+        if not re.search(rf"(?<![A-Za-z\\]){defined[2]}(?![A-Za-z])", answer):
+            return re.sub(letters, defined[2], answer)
+    return answer
+
+
+def _without_time(gold: str, answer: str) -> str:
+    """A gold's `f(t)` as the `f` of an answer that leaves the argument out everywhere."""
+    of_time = r"(?<=[A-Za-z}])\s*\(\s*t\s*\)"
+    is_equation = "=" in gold and not _DEFINED.search(gold)
+    return re.sub(of_time, " ", gold) if is_equation and not re.search(of_time, answer) else gold
 
 
 def compare(gold: Form, answer: Form, asked: Asked) -> Finding:
@@ -275,6 +300,8 @@ def _options(text: str) -> list[str]:
 
 def _by_other_reading(gold: str, answer: str, asked: Asked) -> Finding | None:
     """The comma as decimal point, and a product of letters that reads like a word."""
+    if (same := same_family(gold, answer)) is not None:
+        return verdict(same, "family of numbers")
     options = _options(gold)
     if options and options == _options(answer):
         return Finding(True, "the same options")

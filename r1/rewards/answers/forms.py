@@ -128,8 +128,10 @@ _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
                "nine": 9, "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
 # "k is an integer" behind a family of solutions says nothing that "n = 3k" does not.
 _DOMAIN = re.compile(
-    r"\s*(?:,|;|\bwhere\b|\bfor\b|\bwith\b)\s*(?:(?:any|all|some)\s+)?(?:integers?\s+)?[A-Za-z]\s*"
-    r"(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an integer)$"
+    r"\s*(?:,|;|\bwhere\b|\bfor\b|\bwith\b)\s*(?:(?:any|all|some|every|each)\s+)?"
+    r"(?:(?:(?:non-?negative|positive)\s+)?integers?\s+)?\(?\s*([A-Za-z])\s*\)?\s*"
+    r"(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an(?:y)? integer|"
+    r"(?<=integer [A-Za-z])|(?<=integers [A-Za-z]))\s*\)?$"
 )
 _BASED = re.compile(r"(-?[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\s*_\s*\{?\s*(?:base\s*)?(\d{1,2})\s*\}?$")
 _BASED_WORDS = re.compile(r"([0-9A-F]+)\s*(?:\(?(?:in\s+)?base[ -]?(\d{1,2})\)?)$")
@@ -146,6 +148,12 @@ _LABEL = re.compile(
     r"[A-Za-z]\s*\\cap\s*[A-Za-z]|[A-Z]\s*\\cup\s*[A-Z]"
 )  # fmt: skip
 _MAX_PARTS = 60
+
+
+def declared_parameter(text: str) -> str | None:
+    """The `k` of `3k + 1, k \\in \\mathbb{Z}`."""
+    match = _DOMAIN.search(text)
+    return match[1] if match else None
 
 
 @lru_cache(maxsize=8192)

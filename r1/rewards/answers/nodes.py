@@ -46,3 +46,12 @@ def walk(node: Node) -> Iterator[Node]:
     if isinstance(node, Call):
         for argument in node.arguments:
             yield from walk(argument)
+
+
+def substituted(node: Node, name: str, value: Node) -> Node:
+    """The expression with `value` for a variable."""
+    if node == Name(name):
+        return value
+    if isinstance(node, Call):
+        return Call(node.function, tuple(substituted(part, name, value) for part in node.arguments))
+    return node

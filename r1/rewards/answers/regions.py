@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from r1.rewards.answers.expression import read_expression
-from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of, substituted
 from r1.rewards.answers.text import bracketed, split_top
 from r1.rewards.answers.value import as_float, same_number, value_of
 from r1.rewards.answers.worded_regions import in_signs
@@ -236,17 +236,7 @@ def _solve_for_symbol(
 
 
 def _difference_at(one: Node, other: Node, name: str, at: int) -> object:
-    return value_of(_substituted(Call("-", (one, other)), name, Number(Fraction(at))))
-
-
-def _substituted(node: Node, name: str, value: Node) -> Node:
-    if node == Name(name):
-        return value
-    if isinstance(node, Call):
-        return Call(
-            node.function, tuple(_substituted(part, name, value) for part in node.arguments)
-        )
-    return node
+    return value_of(substituted(Call("-", (one, other)), name, Number(Fraction(at))))
 
 
 def _flipped(sign: str) -> str:

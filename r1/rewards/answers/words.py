@@ -130,6 +130,17 @@ def same_words(gold: str, answer: str) -> bool:
     return False
 
 
+def without_words_of(question: str, answer: str) -> str:
+    """An answer without what the question already said: "Alice" of "Alice won the game".
+
+    Names and choices between several are left as they are.
+    """
+    if not question or re.search(r"\b(?:or|and|not|neither|nor|no)\b|n't|,|;", answer):
+        return answer
+    said = set(re.findall(r"[a-z]+", question))
+    return " ".join(word for word in answer.split() if word.strip(".!") not in said) or answer
+
+
 def clock_of(text: str) -> tuple[int, int, int, str | None] | None:
     """(hour, minute, second, am or pm or None) of a time of day, or None."""
     if match := _HOUR.fullmatch(text):
