@@ -12,10 +12,11 @@ import torch
 from r1.engine.block_manager import BlockManager
 from r1.engine.detokenizer import IncrementalDetokenizer
 from r1.engine.engine_config import EngineConfig, max_model_len, num_blocks
-from r1.engine.input_batch import InputBatch
+from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
 from r1.engine.outputs import EngineStats, StepOutput
+from r1.engine.request_check import check_request
 from r1.engine.routing_cache import RoutingCache
 from r1.engine.sampler import SampledTokens, stream_key
 from r1.engine.scheduler import Scheduler
@@ -47,7 +48,12 @@ class Engine:
         weight = model.head_weight
         # Before what keeps a list of the blocks: here a size beyond the memory is refused at once.
         self._kv_cache = PagedKVCache(
-            model.config, block_count, self.config.block_size, weight.dtype, weight.device
+            model.config,
+            block_count,
+            self.config.block_size,
+            weight.dtype,
+            weight.device,
+            self.config.num_draft_layers,
         )
         self._rows = InputBatch(
             self.config.max_num_seqs, self.max_model_len, self.config.block_size
@@ -58,13 +64,16 @@ class Engine:
             self._rows,
             self.config.max_num_batched_tokens,
             self.config.enable_prefix_caching,
+            self.config.speculative_tokens,
         )
         self._routing = (
             RoutingCache(model.config, block_count, self.config.block_size, weight.device)
             if self.config.record_routing
             else None
         )
-        self._runner = ModelRunner(model, self._kv_cache, self._rows, self._routing)
+        self._runner = ModelRunner(
+            model, self._kv_cache, self._rows, self._routing, self.config.speculative_tokens
+        )
         self._num_arrivals = 0
         self._num_steps = 0
         self._num_generated_tokens = 0
@@ -178,7 +187,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Load and counters, cheap enough to read at every step."""
-        scheduler = self._scheduler
+        scheduler, speculator = self._scheduler, self._runner.speculator
         return EngineStats(
             num_waiting=sum(len(group.sequences) for group in scheduler.waiting),
             num_prefilling=sum(len(group.sequences) for group in scheduler.prefilling),
@@ -191,6 +200,8 @@ class Engine:
             num_cached_tokens=scheduler.num_cached_tokens,
             num_preemptions=scheduler.num_preemptions,
             weights_version=self.weights_version,
+            num_draft_tokens=0 if speculator is None else speculator.num_drafts,
+            num_accepted_tokens=0 if speculator is None else speculator.num_accepted,
         )
 
     # ------------------------------------------------------------ inside
@@ -199,33 +210,31 @@ class Engine:
         """Schedule, run, postprocess."""
         batch = self._scheduler.schedule()
         try:
-            sampled = self._runner.execute(batch)
+            new = self._runner.execute(batch)
         except ValueError:
             self._kv_cache.clear()
             raise
-        slots = self._scheduler.advance(batch)
+        self._scheduler.advance(batch)
         self._num_steps += 1
-        if sampled is None:
-            return [], []
-        self._rows.append_tokens(slots, sampled)
-        self._num_generated_tokens += len(slots)
-        return self._postprocess(slots, sampled)
+        return ([], []) if new is None else self._postprocess(new)
 
     def _postprocess(
-        self, slots: np.ndarray, sampled: SampledTokens
+        self, new: NewTokens
     ) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
         """End what has ended; Python touches only those rows and the ones with text."""
-        rows = self._rows
+        rows, slots = self._rows, new.slots
         is_stopped = rows.ended_by_token(slots)
-        is_streamed: list[tuple[Sequence, int]] = []
-        for index in np.flatnonzero(rows.has_text[slots]):
+        num_before = rows.num_tokens[slots] - new.counts
+        streamed: list[tuple[Sequence, int, list[str]]] = []
+        for index in np.flatnonzero(rows.has_text[slots]).tolist():
             sequence = rows.sequences[slots[index]]
             assert sequence is not None and sequence.detokenizer is not None
-            if not is_stopped[index]:
-                token_id = int(rows.token_ids[slots[index], rows.num_tokens[slots[index]] - 1])
-                is_stopped[index] = sequence.detokenizer.push(token_id)
+            texts = self._read_text(sequence, int(num_before[index]), bool(is_stopped[index]))
+            is_stopped[index] |= sequence.detokenizer.is_stopped
             if sequence.is_streaming:
-                is_streamed.append((sequence, int(index)))
+                streamed.append((sequence, index, texts))
+        num_added = rows.num_tokens[slots] - num_before
+        self._num_generated_tokens += int(num_added.sum())
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
         self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])
@@ -233,11 +242,28 @@ class Engine:
             sequence: self._to_sample(sequence, "stop" if stopped else "length")
             for sequence, stopped in zip(ended, is_stopped[is_ended], strict=True)
         }
-        outputs = [
-            self._step_output(sequence, sampled, index, finished.get(sequence))
-            for sequence, index in is_streamed
-        ]
+        firsts = np.cumsum(new.counts) - new.counts
+        outputs: list[StepOutput] = []
+        for sequence, index, texts in streamed:
+            added = new.tokens.rows(np.arange(num_added[index]) + firsts[index])
+            outputs += self._step_outputs(sequence, added, texts, finished.get(sequence))
         return outputs, list(finished.items())
+
+    def _read_text(self, sequence: Sequence, num_before: int, has_stop_token: bool) -> list[str]:
+        """Search a row's new tokens for stop strings, and take back what follows one.
+
+        Returns the text that each of them shows.
+        """
+        rows, slot, detokenizer = self._rows, sequence.slot, sequence.detokenizer
+        assert detokenizer is not None
+        texts = []
+        for place in range(num_before, int(rows.num_tokens[slot]) - has_stop_token):
+            if detokenizer.push(int(rows.token_ids[slot, place])):
+                rows.num_tokens[slot] = place + 1
+                break
+            if sequence.is_streaming:
+                texts.append(detokenizer.take_new_text())
+        return texts
 
     def _keep_routing(self, slots: np.ndarray) -> None:
         """Read what is recorded of rows that end, before their blocks are free."""
@@ -250,23 +276,33 @@ class Engine:
             num_tokens = int(self._rows.num_tokens[slot]) - 1
             sequence.routed_experts = self._routing.read(self._rows.block_ids(slot), num_tokens)
 
-    def _step_output(
-        self, sequence: Sequence, sampled: SampledTokens, row: int, sample: Sample | None
-    ) -> StepOutput:
+    def _step_outputs(
+        self, sequence: Sequence, added: SampledTokens, texts: list[str], sample: Sample | None
+    ) -> list[StepOutput]:
+        """One for each token; the last one shows what is left of the text."""
         assert sequence.detokenizer is not None
-        num_top = sequence.options.num_top_logprobs
-        top_ids = sampled.top_ids[row, :num_top].tolist()
-        top_logprobs = sampled.top_logprobs[row, :num_top].tolist()
-        return StepOutput(
-            request_id=sequence.request.id,
-            sample_index=sequence.sample_index,
-            new_token_ids=(int(sampled.token_ids[row]),),
-            new_text=sequence.detokenizer.take_new_text(None if sample is None else sample.text),
-            finished=sample,
-            raw_logprob=float(sampled.raw_logprobs[row]),
-            top_logprobs=tuple(zip(top_ids, top_logprobs, strict=True)),
-            num_cached_tokens=sequence.num_cached_tokens,
-        )
+        num_top, last = sequence.options.num_top_logprobs, len(added.token_ids) - 1
+        rest = sequence.detokenizer.take_new_text(None if sample is None else sample.text)
+        texts = [*texts[:last], "".join(texts[last:]) + rest]
+        return [
+            StepOutput(
+                request_id=sequence.request.id,
+                sample_index=sequence.sample_index,
+                new_token_ids=(int(added.token_ids[row]),),
+                new_text=text,
+                finished=sample if row == last else None,
+                raw_logprob=float(added.raw_logprobs[row]),
+                top_logprobs=tuple(
+                    zip(
+                        added.top_ids[row, :num_top].tolist(),
+                        added.top_logprobs[row, :num_top].tolist(),
+                        strict=True,
+                    )
+                ),
+                num_cached_tokens=sequence.num_cached_tokens,
+            )
+            for row, text in enumerate(texts)
+        ]
 
     def _to_sample(self, sequence: Sequence, finish_reason: FinishReason) -> Sample:
         token_ids = sequence.token_ids[sequence.num_prompt_tokens :].tolist()
@@ -304,7 +340,7 @@ class Engine:
         self, request: GenerationRequest, options: StreamOptions | None
     ) -> SequenceGroup:
         """The sequences of a request; with `options` it is streamed."""
-        self._check(request)
+        check_request(request, self.model.config.vocab_size, self.max_model_len)
         is_streaming = options is not None
         options = options or StreamOptions()
         random_stream = options.random_stream or request.id
@@ -333,24 +369,3 @@ class Engine:
             self._num_arrivals += 1
             group.sequences.append(sequence)
         return group
-
-    def _check(self, request: GenerationRequest) -> None:
-        where, vocab_size = f"request {request.id!r}", self.model.config.vocab_size
-        if not request.prompt_ids:
-            raise ValueError(f"{where}: the prompt is empty; it needs at least one token")
-        if request.num_samples < 1:
-            raise ValueError(f"{where}: num_samples must be 1 or more, not {request.num_samples}")
-        if len(request.prompt_ids) >= self.max_model_len:
-            raise ValueError(
-                f"{where}: a prompt of {len(request.prompt_ids)} tokens can never fit:"
-                f" max_model_len is {self.max_model_len}, prompt and reply together"
-            )
-        for what, ids in (
-            ("prompt_ids", request.prompt_ids),
-            ("stop_token_ids", request.sampling.stop_token_ids),
-        ):
-            bad = [token_id for token_id in ids if not 0 <= token_id < vocab_size]
-            if bad:
-                raise ValueError(
-                    f"{where}: {what} has {bad[0]}, outside the vocabulary of {vocab_size}"
-                )

@@ -17,6 +17,8 @@ class EngineConfig(Config):
     is set. `max_model_len` None is the model's own context, or what the cache
     holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
     `record_routing` gives every sample the experts that its tokens went to.
+    `speculative_tokens` are drafted a step and row by the model's multi-token-prediction
+    layer; samples stay what they are without.
     """
 
     block_size: int = Field(default=16, ge=1)
@@ -27,19 +29,33 @@ class EngineConfig(Config):
     max_model_len: int | None = Field(default=None, ge=2)
     enable_prefix_caching: bool = True
     record_routing: bool = False
+    speculative_tokens: int = Field(default=0, ge=0, le=16)
+
+    @property
+    def num_draft_layers(self) -> int:
+        """Layers beyond the model's own that need a cache."""
+        return int(self.speculative_tokens > 0)
 
 
 def num_blocks(model: LanguageModel, config: EngineConfig) -> int:
     """How many blocks the KV cache gets; ValueError when the limits contradict each other."""
-    if config.max_num_batched_tokens < config.max_num_seqs:
+    if config.speculative_tokens and not model.config.num_nextn_predict_layers:
+        raise ValueError(
+            f"speculative_tokens = {config.speculative_tokens}: this {model.config.architecture}"
+            " has no multi-token-prediction layer to draft with; set it to 0"
+        )
+    step_tokens = config.max_num_seqs * (1 + config.speculative_tokens)
+    if config.max_num_batched_tokens < step_tokens:
         raise ValueError(
             f"max_num_batched_tokens ({config.max_num_batched_tokens}) must be at least"
-            f" max_num_seqs ({config.max_num_seqs}): every sequence decodes one token a step"
+            f" max_num_seqs * (1 + speculative_tokens) = {step_tokens}: every sequence decodes"
+            " one token a step, and verifies its drafts"
         )
     if config.num_blocks is not None:
         return config.num_blocks
     shape = model.config
-    token_bytes = math.prod(shape.kv_entry_shape) * shape.num_hidden_layers
+    token_bytes = math.prod(shape.kv_entry_shape)
+    token_bytes *= shape.num_hidden_layers + config.num_draft_layers
     token_bytes *= model.head_weight.element_size()
     count = config.kv_cache_bytes // (token_bytes * config.block_size)
     if count < 1:

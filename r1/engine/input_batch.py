@@ -7,10 +7,25 @@ read and written for all rows at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from r1.engine.sampler import SampledTokens, SamplingBatch
 from r1.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class NewTokens:
+    """What a step adds to its rows: `counts` tokens to each of `slots`, one after another.
+
+    `last_rows` are the packed places of the hidden states that gave each row's last token.
+    """
+
+    slots: np.ndarray
+    counts: np.ndarray
+    tokens: SampledTokens
+    last_rows: np.ndarray
 
 
 class InputBatch:
@@ -28,6 +43,8 @@ class InputBatch:
         self.block_table = np.zeros((max_num_seqs, -(-width // block_size)), np.int64)
         self.stop_ids = np.full((max_num_seqs, 2), -1, np.int64)
         self.num_tokens = np.zeros(max_num_seqs, np.int64)
+        # Drafts stand in `token_ids` behind the tokens proper.
+        self.num_drafts = np.zeros(max_num_seqs, np.int64)
         self.num_prompt_tokens = np.zeros(max_num_seqs, np.int64)
         self.num_blocks = np.zeros(max_num_seqs, np.int64)
         self.max_total_tokens = np.zeros(max_num_seqs, np.int64)
@@ -51,6 +68,7 @@ class InputBatch:
         num_tokens = len(sequence.token_ids)
         self._widen(num_tokens)
         self.num_tokens[slot] = num_tokens
+        self.num_drafts[slot] = 0
         self.num_prompt_tokens[slot] = sequence.num_prompt_tokens
         self.token_ids[slot, :num_tokens] = sequence.token_ids
         reply = slice(sequence.num_prompt_tokens, num_tokens)
@@ -108,18 +126,33 @@ class InputBatch:
         """The blocks of a row, in order."""
         return self.block_table[slot, : self.num_blocks[slot]].tolist()
 
-    def append_tokens(self, slots: np.ndarray, sampled: SampledTokens) -> None:
-        """Add one sampled token to each of these rows."""
+    def append_tokens(
+        self, slots: np.ndarray, sampled: SampledTokens, counts: np.ndarray | None = None
+    ) -> None:
+        """Add one sampled token to each of these rows, or as many as `counts` says."""
         index = self.num_tokens[slots]
+        if counts is None:
+            counts = np.ones_like(slots)
+        self.num_tokens[slots] += counts
+        index, slots = np.repeat(index, counts) + steps_within(counts), np.repeat(slots, counts)
         self._widen(int(index.max()) + 1)
         self.token_ids[slots, index] = sampled.token_ids
         self.sampler_logprobs[slots, index] = sampled.sampler_logprobs
         self.raw_logprobs[slots, index] = sampled.raw_logprobs
-        self.num_tokens[slots] = index + 1
 
-    def sampling_batch(self, slots: np.ndarray) -> SamplingBatch:
-        """The sampling settings for the next token of these rows."""
-        positions = self.num_tokens[slots] - self.num_prompt_tokens[slots]
+    def append_drafts(self, slots: np.ndarray, token_ids: np.ndarray) -> None:
+        """Add one draft to each of these rows, behind the drafts that it has."""
+        index = self.num_tokens[slots] + self.num_drafts[slots]
+        self._widen(int(index.max()) + 1)
+        self.token_ids[slots, index] = token_ids
+        self.num_drafts[slots] += 1
+
+    def sampling_batch(self, slots: np.ndarray, num_ahead: np.ndarray) -> SamplingBatch:
+        """The sampling settings for the next token of these rows, or one further ahead.
+
+        A row with a constraint is asked for its next token only.
+        """
+        positions = self.num_tokens[slots] + num_ahead - self.num_prompt_tokens[slots]
         is_too_short = positions < self.min_tokens[slots]
         return SamplingBatch(
             temperature=self.temperature[slots],
@@ -159,3 +192,8 @@ class InputBatch:
         self.raw_logprobs = np.pad(self.raw_logprobs, more)
         missing = -(-self.token_ids.shape[1] // self.block_size) - self.block_table.shape[1]
         self.block_table = np.pad(self.block_table, ((0, 0), (0, max(0, missing))))
+
+
+def steps_within(counts: np.ndarray) -> np.ndarray:
+    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

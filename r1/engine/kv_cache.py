@@ -49,7 +49,8 @@ class AttentionMetadata:
 class PagedKVCache:
     """The storage: `num_blocks` blocks of `block_size` tokens in every layer.
 
-    Raises ValueError when the memory does not hold them.
+    `num_extra_layers` stand behind the model's own, for one that drafts. Raises ValueError
+    when the memory does not hold them.
     """
 
     def __init__(
@@ -59,17 +60,18 @@ class PagedKVCache:
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
+        num_extra_layers: int = 0,
     ) -> None:
+        num_layers = config.num_hidden_layers + num_extra_layers
         shape = (num_blocks, block_size, *config.kv_entry_shape)
         # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
         # CPU untouched pages cost nothing until they are written.
         try:
             self.layers = [
-                torch.zeros(shape, dtype=dtype, device=device)
-                for _ in range(config.num_hidden_layers)
+                torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)
             ]
         except RuntimeError as error:  # torch has no narrower class for a CPU's memory
-            size = math.prod(shape) * dtype.itemsize * config.num_hidden_layers
+            size = math.prod(shape) * dtype.itemsize * num_layers
             raise ValueError(
                 f"a KV cache of {size / 2**30:.1f} GiB does not fit the memory of {device}; "
                 "lower engine.kv_cache_bytes or engine.num_blocks"

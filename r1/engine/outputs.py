@@ -9,10 +9,11 @@ from r1.records import Sample
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What one step added to one sample; `finished` is the whole sample at its end.
+    """A token that a step added to a sample; `finished` is the whole sample at its end.
 
-    `raw_logprob` and `top_logprobs` (id, log-prob; as many as were asked for) are of the new
-    token, `num_cached_tokens` of the prompt came from the prefix cache.
+    Accepted drafts come one by one, in order. `raw_logprob` and `top_logprobs` (id, log-prob;
+    as many as were asked for) are of the new token, `num_cached_tokens` of the prompt came from
+    the prefix cache.
     """
 
     request_id: str
@@ -40,3 +41,10 @@ class EngineStats:
     num_cached_tokens: int
     num_preemptions: int
     weights_version: int
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """The share of drafted tokens that were accepted; None without any."""
+        return self.num_accepted_tokens / self.num_draft_tokens if self.num_draft_tokens else None

@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from r1.models.language_model import LanguageModel
+
 # How many of the most probable tokens to look at before sorting a whole vocabulary: a
 # trained model's top-p lies within the first few almost always.
 CANDIDATE_COUNTS = (64, 1024)
+# Bounds the logits held at once (rows x vocabulary).
+MAX_LOGITS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,11 @@ class SampledTokens:
     top_ids: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))
     top_logprobs: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
+    def rows(self, index: np.ndarray) -> SampledTokens:
+        """Some of the rows."""
+        names = SampledTokens.__dataclass_fields__
+        return SampledTokens(*(getattr(self, name)[index] for name in names))
+
 
 def stream_key(seed: int, request_id: str, sample_index: int) -> int:
     """The 64-bit key of one sample's random stream; stable between processes."""
@@ -76,6 +85,28 @@ def uniforms(stream_keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state = state ^ (state >> np.uint64(31))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def sample_states(
+    model: LanguageModel, hidden_BD: torch.Tensor, batch: SamplingBatch
+) -> SampledTokens:
+    """`sample` from a model's hidden states, as many at a time as their logits take memory."""
+    step = max(1, MAX_LOGITS // model.head_weight.shape[0])
+    parts = [
+        sample(
+            model.compute_logits(hidden_BD[first : first + step]), batch.rows(first, first + step)
+        )
+        for first in range(0, len(hidden_BD), step)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return SampledTokens(
+        np.concatenate([part.token_ids for part in parts]),
+        np.concatenate([part.sampler_logprobs for part in parts]),
+        np.concatenate([part.raw_logprobs for part in parts]),
+        _concatenate([part.top_ids for part in parts]),
+        _concatenate([part.top_logprobs for part in parts]),
+    )
 
 
 def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
@@ -209,3 +240,9 @@ def _threshold(
         threshold_B[seen] = torch.maximum(threshold_B[seen], found_B[is_seen_B])
         open_rows = open_rows[~is_seen_B]
     return threshold_B
+
+
+def _concatenate(parts: list[np.ndarray]) -> np.ndarray:
+    """Rows of different widths as one array, zeros behind the shorter ones."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])

@@ -1,9 +1,9 @@
 """Which tokens the next step computes: continuous batching with chunked prefill.
 
-Every running sequence decodes one token a step, and what is left of the step's
-token budget prefills prompts, in order of arrival (Sarathi-Serve, Agrawal et al.
-2024; vLLM's scheduler). When blocks run out, the sequence that came last gives
-its blocks back, waits, and is computed again.
+Every running sequence decodes one token a step, behind which its drafts are verified,
+and what is left of the step's token budget prefills prompts, in order of arrival
+(Sarathi-Serve, Agrawal et al. 2024; vLLM's scheduler). When blocks run out, the sequence
+that came last gives its blocks back, waits, and is computed again.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ class Scheduler:
         input_batch: InputBatch,
         max_num_batched_tokens: int,
         enable_prefix_caching: bool,
+        speculative_tokens: int = 0,
     ) -> None:
         self.block_manager = block_manager
         self.input_batch = input_batch
         self.block_size = input_batch.block_size
         self.max_num_batched_tokens = max_num_batched_tokens
         self.enable_prefix_caching = enable_prefix_caching
+        self.speculative_tokens = speculative_tokens
         self.waiting: deque[SequenceGroup] = deque()
         self.prefilling: list[SequenceGroup] = []
         self.running = np.empty(0, np.int64)
@@ -76,7 +78,10 @@ class Scheduler:
         """Choose the next step's tokens and give them blocks; never empty while work is left."""
         num_preemptions = self.num_preemptions
         self._grow_running()
-        budget = self.max_num_batched_tokens - len(self.running)
+        if self.speculative_tokens:
+            self._look_ahead()
+        num_drafts = int(self.input_batch.num_drafts[self.running].sum())
+        budget = self.max_num_batched_tokens - len(self.running) - num_drafts
         chunks: list[PrefillChunk] = []
         for group in self.prefilling:
             if budget <= 0:
@@ -149,6 +154,21 @@ class Scheduler:
                 self._preempt_last()
             if rows.sequences[slot] is not None:
                 rows.append_block(slot, self.block_manager.allocate(1)[0])
+
+    def _look_ahead(self) -> None:
+        """Give rows blocks for this step's tokens and the drafts after them, while there are some.
+
+        Drafts reach as far as a row's blocks do, so that nobody is preempted for them.
+        """
+        rows = self.input_batch
+        # All drafts accepted, one token more, and as many drafts again.
+        last = rows.num_tokens[self.running] + 2 * self.speculative_tokens + 1
+        last = np.minimum(last, rows.max_total_tokens[self.running])
+        missing = -(-last // self.block_size) - rows.num_blocks[self.running]
+        for index in np.flatnonzero(missing > 0):
+            count = min(int(missing[index]), self.block_manager.num_free_blocks)
+            for block_id in self.block_manager.allocate(count):
+                rows.append_block(int(self.running[index]), block_id)
 
     def _preempt_last(self) -> None:
         rows = self.input_batch
