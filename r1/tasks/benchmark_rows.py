@@ -108,6 +108,11 @@ def draw(items: Sequence[Item], wanted: int | None, seed: str, name: str) -> lis
     return [items[index] for index in chosen]
 
 
+def draw_test(items: Sequence[Item], config: TaskConfig) -> list[Item]:
+    """The config's `num_test` items, drawn by its seed."""
+    return draw(items, config.num_test, f"{config.seed}:test", config.name)
+
+
 def is_hub_id(source: str) -> bool:
     """Whether a source can only be a data set's id: no file is there or is meant."""
     looks_like_file = file_kind(Path(source)) is not None or source.startswith(("/", ".", "~"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,
     BenchmarkFiles,
     draw,
+    draw_test,
     is_hub_id,
     read_benchmark,
     read_hub,
@@ -33,7 +34,7 @@ from r1.tasks.row_files import Row, read_rows
 from r1.tasks.task import Split, TaskConfig, TaskError
 from r1.text.reasoning import Reasoning
 
-GRADER_VERSION = "code-1"
+GRADER_VERSION = "code-2"
 LIMIT_OPTIONS = ("test_seconds", "memory_mb", "total_seconds")
 # Stands for the gold of a problem, which has tests and no answer.
 GOLD = "passes all tests"
@@ -92,7 +93,7 @@ class CodeTask:
 
     A problem's metadata is its record, and `read_tests` reads the tests when they are
     needed: those of LiveCodeBench are large, and stay packed. `complete` makes a whole
-    program of what a reply holds.
+    program of what a reply holds; the reply may then be bare code, without a block.
     """
 
     name: str
@@ -111,10 +112,7 @@ class CodeTask:
 
     def grade(self, problem: Problem, completion: Completion) -> Grade:
         """Reward 1.0 or 0.0; None when the sandbox failed or there is none."""
-
-        def score(reasoning: Reasoning) -> Score:
-            return self._score(problem, reasoning)
-
+        score = partial(self._score, problem)
         return grade_reply(problem, completion, score, self.format_style)
 
     def gold_error(self, problem: Problem) -> str:
@@ -128,7 +126,8 @@ class CodeTask:
         return ""
 
     def _score(self, problem: Problem, reasoning: Reasoning) -> Score:
-        block = extract_code(reasoning.answer, self.language)
+        is_whole = reasoning.answer_tagged or self.complete is not None
+        block = extract_code(reasoning.answer, self.language, is_whole=is_whole)
         if block is None:
             return 0.0, None, "no fenced block with a program"
         try:
@@ -171,7 +170,7 @@ def build_humaneval(config: TaskConfig) -> CodeTask:
     """HumanEval and sets in its form (`prompt`, `entry_point`, `test`)."""
     refuse_unknown_options(config, (*HUB_OPTIONS, *LIMIT_OPTIONS))
     problems = [
-        _problem(config, row, "task_id", _HUMANEVAL_TASK + _text(row, "prompt"))
+        _problem(config, row, "task_id", _HUMANEVAL_TASK + row.text("prompt"))
         for row in read_benchmark(config, HUMANEVAL)
     ]
     return _benchmark(config, problems, humaneval_tests, "python", humaneval_program)
@@ -202,8 +201,7 @@ def build_code(config: TaskConfig) -> CodeTask:
         train_rows = [row for row in rows if row.location not in taken]
     else:
         train_rows = _rows(config, config.train_path, "train")
-        test_rows = _rows(config, config.test_path, "test")
-        test_rows = draw(test_rows, config.num_test, f"{config.seed}:test", config.name)
+        test_rows = draw_test(_rows(config, config.test_path, "test"), config)
     train_rows = draw(train_rows, config.num_train, f"{config.seed}:train", config.name)
     return CodeTask(
         name=config.name,
@@ -231,7 +229,7 @@ def livecodebench_prompt(record: Mapping[str, Any], is_generic: bool = False) ->
 
 def mbpp_prompt(row: Row) -> str:
     """The task's text and its asserts, as in the paper (arXiv:2108.07732), without examples."""
-    text = row.data.get("text") or _text(row, "prompt")
+    text = row.data.get("text") or row.text("prompt")
     tests = "\n".join(row.data["test_list"])
     return (
         f"You are an expert Python programmer, and here is your task: {text} Your code should "
@@ -279,7 +277,7 @@ def _benchmark(
     return CodeTask(
         name=config.name,
         train=[],
-        test=draw(problems, config.num_test, f"{config.seed}:test", config.name),
+        test=draw_test(problems, config),
         checker=code_checker(config),
         read_tests=read_tests,
         language=language,
@@ -316,27 +314,17 @@ def _rows(config: TaskConfig, path: str | None, split: Split) -> list[Row]:
 
 
 def _problem(config: TaskConfig, row: Row, id_field: str, question: str) -> Problem:
-    name = row.data.get(id_field)
-    if name is None:
-        raise TaskError(f"{row.location}: no {id_field}")
-    return Problem(str(name), question, GOLD, task=config.name, metadata=row.data)
+    return Problem(row.text(id_field), question, GOLD, task=config.name, metadata=row.data)
 
 
 def _own_problem(config: TaskConfig, row: Row) -> Problem:
     field = config.question_field or ("question" if "question" in row.data else "prompt")
-    question = _text(row, field).strip()
+    question = row.text(field).strip()
     starter = row.data.get("starter_code")
     if starter:
         question += f"\n\n{_LCB_STARTER}\n```python\n{starter}\n```"
     name = row.data.get(config.id_field or "id", row.location)
     return Problem(str(name), question, GOLD, task=config.name, metadata=row.data)
-
-
-def _text(row: Row, field: str) -> str:
-    value = row.data.get(field)
-    if not isinstance(value, str) or not value.strip():
-        raise TaskError(f"{row.location}: {field} is {value!r}, not text")
-    return value
 
 
 def _seconds(value: Any) -> float | None:

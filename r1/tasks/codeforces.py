@@ -19,7 +19,7 @@ from r1.tasks.benchmark_data import locate
 from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,
     BenchmarkFiles,
-    draw,
+    draw_test,
     read_benchmark,
     refuse_unknown_options,
 )
@@ -54,13 +54,13 @@ def build_codeforces(config: TaskConfig) -> CodeTask:
     contests = _contests(config)
     ratings = _human_ratings(config)
     problems = [
-        _problem(config, row, contests.get(_text(row, "contest_id")), ratings, language)
+        _problem(config, row, contests.get(row.text("contest_id")), ratings, language)
         for row in rows
     ]
     return CodeTask(
         name=config.name,
         train=[],
-        test=draw(problems, config.num_test, f"{config.seed}:test", config.name),
+        test=draw_test(problems, config),
         checker=code_checker(config),
         read_tests=codeforces_tests,
         format_style=config.format_style,
@@ -116,7 +116,7 @@ def _problem(
     ratings: Sequence[float],
     language: str,
 ) -> Problem:
-    contest_id, index = _text(row, "contest_id"), _text(row, "index")
+    contest_id, index = row.text("contest_id"), row.text("index")
     # Shared by the contest's problems: evaluation makes the rating of records and these.
     standings = {"contest_id": contest_id, "contest": contest, "human_ratings": ratings}
     return Problem(
@@ -151,7 +151,7 @@ def _contests(config: TaskConfig) -> dict[str, Mapping[str, Any]]:
             raise TaskError(f"{row.location}: a contest needs 'problems' and 'participants'")
         if not all(isinstance(p.get("rating"), int | float) for p in participants):
             raise TaskError(f"{row.location}: a participant without a rating")
-        contests[_text(row, "contest_id")] = row.data
+        contests[row.text("contest_id")] = row.data
     return contests
 
 
@@ -167,10 +167,3 @@ def _human_ratings(config: TaskConfig) -> list[float]:
             raise TaskError(f"{row.location}: expected a rating and a count")
         ratings += [float(rating)] * count
     return sorted(ratings)
-
-
-def _text(row: Row, field: str) -> str:
-    value = row.data.get(field)
-    if value is None or not str(value).strip():
-        raise TaskError(f"{row.location}: no {field}")
-    return str(value).strip()

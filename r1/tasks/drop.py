@@ -10,14 +10,13 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.bag_of_words import best_overlap
 from r1.rewards.format import FormatStyle
 from r1.rewards.math import extract_boxed
 from r1.tasks.benchmark_data import locate
-from r1.tasks.benchmark_rows import draw, refuse_unknown_options
+from r1.tasks.benchmark_rows import draw_test, refuse_unknown_options
 from r1.tasks.grading import grade_reply
 from r1.tasks.row_files import Row, read_rows
 from r1.tasks.task import Split, TaskConfig, TaskError
@@ -105,14 +104,13 @@ def build_drop(config: TaskConfig) -> DropTask:
         _problem(config, row, number, examples, num_shots)
         for number, row in enumerate(read_rows(test_file))
     ]
-    test = draw(problems, config.num_test, f"{config.seed}:test", config.name)
-    return DropTask(config.name, test, config.format_style)
+    return DropTask(config.name, draw_test(problems, config), config.format_style)
 
 
 def _problem(
     config: TaskConfig, row: Row, number: int, examples: Sequence[Row], num_shots: int
 ) -> Problem:
-    golds = [gold.strip() for gold in _field(row, "ref_text").split("|") if gold.strip()]
+    golds = [gold.strip() for gold in row.text("ref_text").split("|") if gold.strip()]
     if not golds:
         raise TaskError(f"{row.location}: ref_text holds no answer")
     shots = random.Random(f"{_EXAMPLE_SEED}:{number}").sample(examples, num_shots)
@@ -127,15 +125,6 @@ def _problem(
 
 def render_prompt(row: Row, shots: Sequence[Row]) -> str:
     """The prompt of simple-evals, whose last blanks are left out."""
-    shown = "".join(
-        f"\n---\n{_field(shot, 'context')} {_field(shot, 'completion')}\n" for shot in shots
-    )
-    task = f"\n# Your Task\n\n---\n{_field(row, 'context')} {_REQUEST}"
+    shown = "".join(f"\n---\n{shot.text('context')} {shot.text('completion')}\n" for shot in shots)
+    task = f"\n# Your Task\n\n---\n{row.text('context')} {_REQUEST}"
     return f"{_INTRODUCTION}\n\n# Examples{shown}{task}"
-
-
-def _field(row: Row, name: str) -> str:
-    value: Any = row.data.get(name)
-    if not isinstance(value, str):
-        raise TaskError(f"{row.location}: {name} is {value!r}, not text: no record of DROP")
-    return value

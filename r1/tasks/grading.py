@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.format import FormatStyle, format_reward
@@ -93,10 +93,7 @@ class MathTask:
 
     def grade(self, problem: Problem, completion: Completion) -> Grade:
         """Reward 1.0 or 0.0 by the verifier; None when it failed (crash, time limit)."""
-
-        def score(reasoning: Reasoning) -> Score:
-            return self._score(problem, reasoning)
-
+        score = partial(self._score, problem)
         return grade_reply(problem, completion, score, self.format_style)
 
     def gold_error(self, problem: Problem) -> str:

@@ -22,7 +22,7 @@ from r1.rewards.instructions.following import (
 from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,
     BenchmarkFiles,
-    draw,
+    draw_test,
     read_benchmark,
     refuse_unknown_options,
 )
@@ -120,8 +120,7 @@ def build_ifeval(config: TaskConfig) -> IfevalTask:
     refuse_unknown_options(config, HUB_OPTIONS)
     rows = read_benchmark(config, FILES)
     problems = [_problem(row, config.name) for row in rows]
-    test = draw(problems, config.num_test, f"{config.seed}:test", config.name)
-    return IfevalTask(config.name, test, config.format_style)
+    return IfevalTask(config.name, draw_test(problems, config), config.format_style)
 
 
 def _problem(row: Row, task: str) -> Problem:

@@ -83,7 +83,6 @@ MATH_SETS: dict[str, RowFormat] = {
             ("math_test_5000.jsonl.gz", "math_test_5000.jsonl"),
             "DigitalLearningGmbH/MATH-lighteval",
         ),
-        splits=("test",),
     ),
     "aime2024": RowFormat(
         question_field="problem|Question|question",
@@ -95,17 +94,14 @@ MATH_SETS: dict[str, RowFormat] = {
             "HuggingFaceH4/aime_2024",
             hub_split="train",
         ),
-        splits=("test",),
     ),
     "aime2025": RowFormat(
         question_field="problem|question",
         files=BenchmarkFiles("aime2024", ("aime_2025.jsonl",), "math-ai/aime25"),
-        splits=("test",),
     ),
     "amc23": RowFormat(
         question_field="question|problem",
         files=BenchmarkFiles("extra_math", ("amc23_test.jsonl",), "math-ai/amc23"),
-        splits=("test",),
     ),
     "cnmo2024": RowFormat(
         question_field="problem",
@@ -116,7 +112,6 @@ MATH_SETS: dict[str, RowFormat] = {
             "eval/data/cn_math_2024/test.jsonl of github.com/GAIR-NLP/LIMO (30 problems of the "
             "Chinese High School Mathematics League 2024) and set path to it",
         ),
-        splits=("test",),
     ),
     "gaokao2024": RowFormat(
         read_metadata=gaokao_answers,
@@ -127,14 +122,12 @@ MATH_SETS: dict[str, RowFormat] = {
             how_to_get="download evaluation/data/gaokao2024_mix/test.jsonl of "
             "github.com/QwenLM/Qwen2.5-Math and set path to it",
         ),
-        splits=("test",),
     ),
     "minerva_math": RowFormat(
         question_field="problem|question",
         answer_field="solution|answer",
         read_answer=boxed_or_plain,
         files=BenchmarkFiles("extra_math", ("minerva_math_test.jsonl",), "math-ai/minervamath"),
-        splits=("test",),
     ),
     "olympiadbench": RowFormat(
         answer_field="final_answer",
@@ -148,13 +141,11 @@ MATH_SETS: dict[str, RowFormat] = {
             "OE_TO_maths_en_COMP",
             "train",
         ),
-        splits=("test",),
     ),
     "cmath": RowFormat(
         answer_field="answer|golden",
         language="zh",
         files=BenchmarkFiles("extra_math", ("cmath_test.jsonl",), "weitianwen/cmath"),
-        splits=("test",),
     ),
 }
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from r1.records import Completion, Grade, Problem
 from r1.rewards.choice import read_choice, read_json_choice
 from r1.rewards.format import FormatStyle
-from r1.tasks.benchmark_rows import HUB_OPTIONS, draw, read_benchmark, refuse_unknown_options
+from r1.tasks.benchmark_rows import HUB_OPTIONS, draw_test, read_benchmark, refuse_unknown_options
 from r1.tasks.grading import Score, grade_reply
 from r1.tasks.multiple_choice_formats import FORMATS, LETTERS, ChoiceFormat, ReplyForm
 from r1.tasks.row_files import Row
@@ -43,10 +44,7 @@ class MultipleChoiceTask:
 
     def grade(self, problem: Problem, completion: Completion) -> Grade:
         """Reward 1.0 when the one option that the reply states is accepted, else 0.0."""
-
-        def score(reasoning: Reasoning) -> Score:
-            return self._score(problem, reasoning)
-
+        score = partial(self._score, problem)
         return grade_reply(problem, completion, score, self.format_style)
 
     def gold_error(self, problem: Problem) -> str:
@@ -75,12 +73,11 @@ def build_multiple_choice(config: TaskConfig) -> MultipleChoiceTask:
             choices = ", ".join(map(str, values))
             raise TaskError(f"option {option} is {config.options[option]!r}; choose from {choices}")
     problems = _problems(config, form, read_benchmark(config, form.files))
-    test = draw(problems, config.num_test, f"{config.seed}:test", config.name)
     # What changes verdicts is part of the grader's version: MMLU-Redux has several golds.
     chosen = [str(config.options.get(name, values[0])) for name, values in form.options.items()]
     return MultipleChoiceTask(
         name=config.name,
-        test=test,
+        test=draw_test(problems, config),
         reply_form=form.reply_form,
         format_style=config.format_style,
         grader_version="-".join(["choice", _VERSION, *chosen]),

@@ -50,7 +50,7 @@ class RowFormat:
     """What is added to a problem's metadata, such as `accepted_answers`."""
     is_wanted: Callable[[Mapping[str, Any]], bool] = lambda row: True
     files: BenchmarkFiles | None = None
-    splits: tuple[Split, ...] = ("train", "test")
+    splits: tuple[Split, ...] = ("test",)
     language: str = "en"
 
 
@@ -78,22 +78,23 @@ def gsm8k_answer(value: Any) -> str:
     return answer_text(final.strip().lstrip("$").replace(",", ""))
 
 
-QUESTION_ANSWER = RowFormat()
+_BOTH: tuple[Split, ...] = ("train", "test")
+QUESTION_ANSWER = RowFormat(splits=_BOTH)
 ROW_FORMATS: dict[str, RowFormat] = {
     "gsm8k": RowFormat(
         read_answer=gsm8k_answer,
+        splits=_BOTH,
         files=BenchmarkFiles(
             "gsm8k", ("gsm8k_test.jsonl", "gsm8k_test.jsonl.gz"), "openai/gsm8k", "main"
         ),
     ),
-    "prompts": RowFormat(answer_field=None),
+    "prompts": RowFormat(answer_field=None, splits=_BOTH),
     "math500": RowFormat(
         question_field="problem",
         id_field="unique_id",
         files=BenchmarkFiles(
             "math500", ("math500_test.jsonl", "math500_test.jsonl.gz"), "HuggingFaceH4/MATH-500"
         ),
-        splits=("test",),
     ),
 }
 

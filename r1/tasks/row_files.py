@@ -28,6 +28,13 @@ class Row:
     location: str
     data: Mapping[str, Any]
 
+    def text(self, field: str) -> str:
+        """A field that holds text or a number, as text. Raises TaskError for any other."""
+        value = self.data.get(field)
+        if not isinstance(value, str | int | float) or not str(value).strip():
+            raise TaskError(f"{self.location}: {field} is {value!r}, not text")
+        return str(value)
+
 
 def read_rows(path: Path, kind: str | None = None) -> list[Row]:
     """All rows of a file, whose kind is `jsonl`, `json`, `csv` or `parquet`.

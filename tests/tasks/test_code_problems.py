@@ -135,7 +135,7 @@ def test_livecodebench_grades(tmp_path: Path) -> None:
         "class Solution:\n    def total(self, nums: List[int]) -> int:\n        return sum(nums)"
     )
     assert grade(task, method, index=1).reward == 1.0
-    assert task.grader_version == "code-1"
+    assert task.grader_version == "code-2"
     assert task.instruction == ""
 
 

@@ -84,7 +84,7 @@ def test_the_rating_from_records(tmp_path: Path) -> None:
     ("rows", "options", "message"),
     [
         ([{**PROBLEM, "generated_checker": "import sys"}], {}, "skip_checkers=true"),
-        ([{**PROBLEM, "index": None}], {}, "no index"),
+        ([{**PROBLEM, "index": None}], {}, "index is None, not text"),
         ([PROBLEM], {"language": "rust"}, "known: cpp, python"),
         ([PROBLEM], {"standings": "absent.jsonl"}, "no standings.jsonl"),
     ],

@@ -51,7 +51,7 @@ def check_following(instructions: Sequence[Instruction], response: str) -> Follo
     without asterisks, without the first line, the last one or both, and these without
     asterisks.
     """
-    variants = list(_variants(response))
+    variants = list(dict.fromkeys(_variants(response)))
     return Following(
         strict=tuple(each.is_followed(response) for each in instructions),
         loose=tuple(any(map(each.is_followed, variants)) for each in instructions),

@@ -31,14 +31,19 @@ class CodeBlock:
         return "cpp" if "#include" in self.code else "python"
 
 
-def extract_code(answer: str, language: ProgramLanguage | None = None) -> CodeBlock | None:
+def extract_code(
+    answer: str, language: ProgramLanguage | None = None, *, is_whole: bool = False
+) -> CodeBlock | None:
     """The last block of the language (of any that can be run), or None.
 
     Benchmarks say "enclose your code"; replies often show a draft first and example input
     after it, so blocks of other languages (`text`, `json`) do not count. A last block that
-    never closes counts only where there is no other.
+    never closes counts only where there is no other. With `is_whole` an answer without any
+    block is the program itself, as in `<answer>` tags.
     """
     blocks, unclosed = _blocks(answer)
+    if is_whole and answer.strip() and not (blocks or unclosed):
+        unclosed = [CodeBlock(language or "", answer)]
     for block in (*reversed(blocks), *unclosed):
         if block.language is not None and language in (None, block.language):
             return block

@@ -16,7 +16,7 @@ from r1.records import Problem
 from r1.tasks.benchmark_rows import (
     HUB_OPTIONS,
     BenchmarkFiles,
-    draw,
+    draw_test,
     read_benchmark,
     refuse_unknown_options,
 )
@@ -139,13 +139,13 @@ def build_frames(config: TaskConfig, judge: Judge | None = None) -> JudgedTask:
     """
     refuse_unknown_options(config, (*HUB_OPTIONS, "articles"))
     numbered = list(enumerate(read_benchmark(config, FRAMES)))
-    numbered = draw(numbered, config.num_test, f"{config.seed}:test", config.name)
+    numbered = draw_test(numbered, config)
     articles = config.options.get("articles")
     links = [_wiki_links(row) for _, row in numbered]
     contexts = frames_context(links, articles)
     problems = []
     for (number, row), group, context in zip(numbered, links, contexts, strict=True):
-        query = _text(row, "Prompt" if "Prompt" in row.data else "Question")
+        query = row.text("Prompt" if "Prompt" in row.data else "Question")
         # The form of the paper's oracle prompt, as in optillm's eval_frames_benchmark.py.
         question = (
             f"Here are the relevant Wikipedia articles:\n{context}\n\n"
@@ -157,7 +157,7 @@ def build_frames(config: TaskConfig, judge: Judge | None = None) -> JudgedTask:
             "wiki_links": group,
         }
         name = str(row.data.get("id", number))
-        problem = Problem(name, question, _text(row, "Answer"), task=config.name, metadata=metadata)
+        problem = Problem(name, question, row.text("Answer"), task=config.name, metadata=metadata)
         problems.append(problem)
     rubric = GoldRubric(
         template=load_template("frames-1"),
@@ -178,13 +178,13 @@ def _build_simpleqa(
     problems = [
         Problem(
             id=str(row.data.get("id", number)),
-            question=_text(row, field),
-            answer=_text(row, "answer"),
+            question=row.text(field),
+            answer=row.text("answer"),
             language=language,
             task=config.name,
             metadata=_topic(row.data),
         )
-        for number, row in draw(rows, config.num_test, f"{config.seed}:test", config.name)
+        for number, row in draw_test(rows, config)
     ]
     rubric = GoldRubric(
         template=load_template(template),
@@ -218,10 +218,3 @@ def _literal(value: Any) -> Any:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
-
-
-def _text(row: Row, field: str) -> str:
-    value = row.data.get(field)
-    if not isinstance(value, str | int | float) or not str(value).strip():
-        raise TaskError(f"{row.location}: {field} is {value!r}, not text")
-    return str(value)

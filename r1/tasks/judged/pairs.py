@@ -17,7 +17,12 @@ from typing import Any
 
 from r1.records import Problem
 from r1.tasks.benchmark_data import locate
-from r1.tasks.benchmark_rows import BenchmarkFiles, draw, read_benchmark, refuse_unknown_options
+from r1.tasks.benchmark_rows import (
+    BenchmarkFiles,
+    draw_test,
+    read_benchmark,
+    refuse_unknown_options,
+)
 from r1.tasks.judged.judged import (
     Judge,
     JudgedTask,
@@ -186,13 +191,11 @@ def build_alpaca_eval(config: TaskConfig, judge: Judge | None = None) -> JudgedT
     refuse_unknown_options(config, ("subset", "test_split"))
     problems = []
     for number, row in enumerate(read_benchmark(config, ALPACA_EVAL)):
-        instruction, output = row.data.get("instruction"), row.data.get("output")
-        if not isinstance(instruction, str) or not isinstance(output, str):
-            raise TaskError(f"{row.location}: expected the texts instruction and output")
+        instruction, output = row.text("instruction"), row.text("output")
         metadata = {"baseline": output, "dataset": str(row.data.get("dataset", ""))}
         problem = Problem(str(number), instruction, None, task=config.name, metadata=metadata)
         problems.append(problem)
-    chosen = draw(problems, config.num_test, f"{config.seed}:test", config.name)
+    chosen = draw_test(problems, config)
     return PairTask(config.name, chosen, WeightedChoice(load_template("alpaca_eval-1")), judge)
 
 
@@ -212,7 +215,7 @@ def build_arena_hard(config: TaskConfig, judge: Judge | None = None) -> JudgedTa
             raise TaskError(f"{row.location}: the baseline has no answer to {uid}")
         metadata = {"baseline": baseline[uid], "cluster": str(row.data.get("cluster", ""))}
         problems.append(Problem(uid, prompt, None, task=config.name, metadata=metadata))
-    chosen = draw(problems, config.num_test, f"{config.seed}:test", config.name)
+    chosen = draw_test(problems, config)
     return PairTask(config.name, chosen, TwoGames(load_template("arena_hard-1")), judge)
 
 
