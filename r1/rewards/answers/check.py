@@ -6,6 +6,7 @@ is `None`, and the caller may ask math-verify in its own process.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -32,7 +33,7 @@ from r1.rewards.answers.forms import (
     Words,
     read_form,
 )
-from r1.rewards.answers.nodes import Call, Number, names_of, walk
+from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of, substituted, walk
 from r1.rewards.answers.question import Asked, breaks_rule, concise, option_text, restates
 from r1.rewards.answers.scalars import compare_based, compare_quantities, compare_ratios
 from r1.rewards.answers.sequences import (
@@ -52,6 +53,7 @@ from r1.rewards.answers.value import (
 from r1.rewards.answers.words import same_clock, same_nothing, same_words, without_words_of
 
 _MAX_DEPTH = 40
+_MAX_CONSTANTS = 4
 
 
 def check_answer(gold: str, answer: str, asked: Asked) -> Finding:
@@ -179,11 +181,10 @@ def _compare_equations(gold: Form, answer: Form, asked: Asked) -> Finding:
     """`x = 5` is the value 5; equations without a label are compared as curves."""
     if isinstance(gold, Equation) and isinstance(answer, Equation):
         same_labels = gold.label is not None and _labels_agree(gold.label, answer.label)
-        if (
-            same_labels
-            and (finding := compare(gold.value, answer.value, asked)).is_equal is not False
-        ):
-            return finding
+        if same_labels:
+            finding = compare(gold.value, answer.value, asked)
+            if finding.is_equal is not False or gold.label == answer.label:
+                return finding
         if gold.label is not None and not _has_variables(gold.value):
             reason = "different values" if same_labels else "the value of another variable"
             if answer.label is None:
@@ -200,8 +201,7 @@ def _compare_equations(gold: Form, answer: Form, asked: Asked) -> Finding:
     if answer.label is not None:
         return compare(gold, answer.value, asked)
     if answer.left is None or answer.right is None:
-        is_result = isinstance(answer.value, Quantity) and is_plain_number(answer.value.node)
-        if is_result and answer.right != Number(Fraction(0)):  # N mod 1000 = 809
+        if _is_result(answer):
             return compare(gold, answer.value, asked)
         if isinstance(gold, Quantity) and not names_of(gold.node):
             return Finding(False, "an equation where the gold is a value")
@@ -215,6 +215,16 @@ def _compare_equations(gold: Form, answer: Form, asked: Asked) -> Finding:
     if is_plain_number(answer.left) and not is_plain_number(answer.right):
         return compare(gold, Quantity(answer.left), asked)
     return compare(gold, answer.value, asked)
+
+
+def _is_result(equation: Equation) -> bool:
+    r"""Whether a side that is no formula is said to be a number: `N \bmod 1000 = 809`."""
+    if not (isinstance(equation.value, Quantity) and is_plain_number(equation.value.node)):
+        return False
+    if equation.left is not None:  # 60 - 10 = 50 apples
+        return same_number(equation.left, equation.value.node) is True
+    is_named = re.search(r"\\|[A-Za-z]{2}|[\u4e00-\u9fff]", equation.left_text) is not None
+    return is_named and equation.right != Number(Fraction(0))
 
 
 def _labels_agree(gold: str, label: str | None) -> bool:
@@ -290,6 +300,35 @@ def _simplest(form: Form) -> Form:
     return form
 
 
+_CONSTANT = re.compile(r"[A-DKck](?:_\w)?")
+
+
+def _same_but_constants(gold: Form, answer: Form) -> bool:
+    """Equal solutions with arbitrary constants of other names."""
+    one, other = _formula(gold), _formula(answer)
+    if one is None or other is None:
+        return False
+    mine, theirs = (sorted(names_of(node)) for node in (one, other))
+    mine, theirs = [n for n in mine if n not in theirs], [n for n in theirs if n not in mine]
+    if len(mine) != len(theirs) or not 0 < len(mine) <= _MAX_CONSTANTS:
+        return False
+    if not all(_CONSTANT.fullmatch(name) for name in (*mine, *theirs)):
+        return False
+    for names in itertools.permutations(mine):
+        renamed = other
+        for name, new in zip(theirs, names, strict=True):
+            renamed = substituted(renamed, name, Name(new))
+        if same_value(one, renamed):
+            return True
+    return False
+
+
+def _formula(form: Form) -> Node | None:
+    if isinstance(form, Equation):
+        return _formula(form.value)
+    return (form.whole or form.node) if isinstance(form, Quantity) else None
+
+
 def _options(text: str) -> list[str]:
     """The options that `ACD`, or `A, C and D` in any order, names; other orders are words."""
     letters = re.sub(r"\s|,|\band\b|[和与及()]", "", text)
@@ -311,6 +350,8 @@ def _by_other_reading(gold: str, answer: str, asked: Asked) -> Finding | None:
         if is_decimal and other.replace(",", ".") == one:
             return Finding(True, "a decimal comma")
     gold_form, form = read_form(gold), read_form(answer)
+    if asked.has_constants and _same_but_constants(gold_form, form):
+        return Finding(True, "equal but for the names of constants")
     for one, other in ((gold_form, form), (form, gold_form)):
         if not (isinstance(one, Words) and isinstance(other, Quantity)):
             continue

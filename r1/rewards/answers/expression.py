@@ -371,6 +371,8 @@ class _Reader:
             if isinstance(factor, Call) and factor.function in FUNCTIONS - {"sqrt", "root"}:
                 self.position = start
                 break
+            if isinstance(factor, Number):
+                raise Unreadable("two numbers side by side are no product")
             node = Call("*", (node, factor))
         return node
 

@@ -86,6 +86,7 @@ class Listing:
     items: tuple[Form, ...]
     is_set: bool = False
     is_choice: bool = False
+    label: str | None = None  # of which variable all items are values, when the text says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Equation:
     value: Form
     left: Node | None
     right: Node | None
+    left_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ Form = (
 )  # fmt: skip
 
 _INEQUALITY = r"\\(?:le|ge)(?![A-Za-z])|[<>]"
-_SEPARATOR = r",|;|\band\b|\bor\b|和|或|及|与|&"
+_SEPARATOR = r",|;|\band\b|\bor\b|和|或|且|及|与|&"
 _MATRIX = re.compile(
     r"\\begin\{([pbB]?matrix|smallmatrix|array)\}(?:\{[^{}]*\})?(.*?)\\end\{\1\}", re.DOTALL
 )
@@ -259,25 +261,23 @@ def _read_list(text: str) -> Form | None:
         form = read_form(part)
         items += form.items if isinstance(form, Listing) and not form.is_set else (form,)
     is_choice = re.search(r"\bor\b|或", text) is not None
-    return Listing(_without_shared_label(items), is_choice=is_choice)
+    return _with_shared_label(items, is_choice=is_choice)
 
 
-def _without_shared_label(items: list[Form]) -> tuple[Form, ...]:
+def _with_shared_label(items: list[Form], *, is_choice: bool = False) -> Listing:
     """`x = 1, 2` and `x = 1, x = 2` are the values 1 and 2, of x."""
     first = items[0]
-    if not isinstance(first, Equation) or first.label is None:
-        return tuple(items)
-    label = first.label
+    label = first.label if isinstance(first, Equation) else None
     is_shared = all(
         not isinstance(item, Equation) or item.label == label for item in items
     ) and not any(isinstance(item, Words) for item in items)
-    if not is_shared:
-        return tuple(items)
+    if label is None or not is_shared:
+        return Listing(tuple(items), is_choice=is_choice)
     values = (item.value if isinstance(item, Equation) else item for item in items)
     flat: list[Form] = []
     for value in values:
         flat += value.items if isinstance(value, Listing) and not value.is_set else (value,)
-    return tuple(flat)
+    return Listing(tuple(flat), is_choice=is_choice, label=label)
 
 
 def _read_bracket(text: str) -> Form | None:
@@ -321,7 +321,7 @@ def _read_equation(text: str) -> Form | None:
     left, right = read_expression(sides[0]), read_expression(sides[-1])
     if isinstance(value, Words | Unread) and right is None and label is None:
         return Unread(text)
-    return Equation(label, value, left, right)
+    return Equation(label, value, left, right, sides[0])
 
 
 def _label(text: str) -> str | None:
@@ -366,7 +366,7 @@ def _read_signs(text: str) -> Form | None:
         texts.append(re.sub(r"\\mp(?![A-Za-z])", opposite, expanded))
     items = tuple(read_form(re.sub(r"^\+\s*", "", expanded)) for expanded in texts)
     is_read = all(isinstance(item, Quantity | Group | Equation) for item in items)
-    return Listing(_without_shared_label(list(items))) if is_read else None
+    return _with_shared_label(list(items)) if is_read else None
 
 
 def _read_words(text: str) -> Form:

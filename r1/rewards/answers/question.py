@@ -29,7 +29,7 @@ _HEDGES = re.compile(
 )
 # A statement with one formula in it: "拿走了34把椅子", the number with what it counts.
 _CHINESE_SENTENCE = re.compile(
-    r"([\u4e00-\u9fff][\u4e00-\u9fff,: ]+)\s*([-\d.\\][^\u4e00-\u9fff]*?)\s*"
+    r":?\s*([\u4e00-\u9fff][\u4e00-\u9fff,: ]+?)\s*([-\d.\\][^\u4e00-\u9fff]*?)\s*"
     r"(\(?[\u4e00-\u9fff]{0,6}\)?)"
 )
 _CHINESE_HEDGES = re.compile(

@@ -37,6 +37,9 @@ def compare_lists(gold: Form, answer: Form, asked: Asked, compare: Compare) -> F
     labelled = _labelled(gold_items), _labelled(items)
     if labelled[0] and labelled[1]:
         return _compare_labelled(labelled[0], labelled[1], asked, compare)
+    for mapping, form in ((labelled[0], answer), (labelled[1], gold)):
+        if mapping and isinstance(form, Listing) and form.label is not None:
+            return Finding(False, "values of one variable against those of several")
     gold_items, items = _values(gold_items), _values(items)
     if isinstance(gold, Listing) and len(gold_items) > 1:
         alternatives = [

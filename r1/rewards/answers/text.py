@@ -235,7 +235,7 @@ def bracketed(text: str) -> tuple[str, str, str] | None:
 
 def same_text(text: str) -> str:
     """A form in which equal spellings are equal: without the spaces that part no two numbers."""
-    text = re.sub(r"(?<=\d) +(?=\d)", "_", text)
-    text = re.sub(r"(?<=[a-zA-Z]) +(?=[a-zA-Z])", "_", text)
+    text = re.sub(r"(?<=\d) +(?=\d)", "\t", text)
+    text = re.sub(r"(?<=[a-zA-Z]) +(?=[a-zA-Z])", "\t", text)
     text = re.sub(r"\{(\w)\}", r"\1", text) if "frac" not in text else text
     return text.replace(" ", "")

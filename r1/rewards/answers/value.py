@@ -95,10 +95,7 @@ def _agree(one: Node, other: Node) -> bool | None:
         return one == other
     names = sorted(names_of(one) | names_of(other))
     num_compared = 0
-    is_step = bool(names) and any(_is_piecewise(node) for node in (one, other))
-    num_points = _STEP_POINTS if is_step else _POINTS
-    for index in range(num_points if names else 1):
-        point = {name: coordinate(name, index, is_step=is_step) for name in names}
+    for index, point in enumerate(_points(names, one, other)):
         try:
             values = evaluate(one, point), evaluate(other, point)
         except TooLarge:
@@ -112,6 +109,16 @@ def _agree(one: Node, other: Node) -> bool | None:
         if not is_close(*values):
             return False
     return True if num_compared else None
+
+
+def _points(names: list[str], one: Node, other: Node) -> list[dict[str, Fraction]]:
+    """Where to compare two expressions in the variables `names`."""
+    is_step = bool(names) and (_is_piecewise(one) or _is_piecewise(other))
+    num_points = (_STEP_POINTS if is_step else _POINTS) if names else 1
+    return [
+        {name: coordinate(name, index, is_step=is_step) for name in names}
+        for index in range(num_points)
+    ]
 
 
 def _is_piecewise(node: Node) -> bool:
@@ -136,8 +143,7 @@ def is_multiple(one: Node, other: Node) -> bool | None:
     """Whether two expressions in variables differ by a constant factor that is not 0."""
     names = sorted(names_of(one) | names_of(other))
     ratios = []
-    for index in range(_POINTS):
-        point = {name: coordinate(name, index) for name in names}
+    for point in _points(names, one, other):
         try:
             above, below = evaluate(one, point), evaluate(other, point)
         except Undecided:

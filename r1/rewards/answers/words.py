@@ -64,7 +64,9 @@ _CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五�
     "〇": 0,
 }
 _CHINESE_UNITS = {"十": 10, "百": 100, "千": 1000}
-_FRACTION = re.compile(r"([零一二三四五六七八九十百两\d]+)分之([零一二三四五六七八九十百两\d]+)")
+_FRACTION = re.compile(
+    r"([零一二三四五六七八九十百两]+|\d+)分之([零一二三四五六七八九十百两]+|\d+)"
+)
 _SMALL_NUMBERS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
 sixteen seventeen eighteen nineteen twenty
@@ -102,6 +104,8 @@ def choice_of(text: str) -> tuple[str, str] | None:
     rest = text[match.end() :].strip(" .:,")
     if match[3] is not None and text[match.end() - 1 : match.end()] in ".:" and not rest:
         return next(group for group in match.groups() if group), ""
+    if re.match(r"(?:or|and|&|和|或|both)\b\s*\(?[A-Z]\b", rest):  # two options are none
+        return None
     # `(A)(B)` is a product and `(A + 1)` none of ours.
     if rest and rest[0] in "+-*/^=<>(,!_":
         return None
