@@ -82,6 +82,9 @@ def render_chat(
         bos_token=bos_token,
         eos_token=eos_token,
         add_generation_prompt=add_generation_prompt,
+        # transformers defines both always, and templates ask whether they are none.
+        tools=None,
+        documents=None,
     )
     if not add_generation_prompt:
         return text
