@@ -17,7 +17,7 @@ from r1.text.tool_calls import CALL_BEGIN, CALL_END, CALL_SEPARATOR, CALLS_BEGIN
 
 _LIMITS = {"max_grammar_size": 100_000, "max_lexer_states": 50_000, "initial_lexer_fuel": 500_000}
 # JSON on one line or indented; no white space without end, which small models fall into.
-_JSON = {"whitespace_pattern": r"[\x20\x0A]{0,12}"}
+_JSON = {"whitespace_pattern": r"(\x20|\x0A\x20{0,16})?"}
 
 
 class GrammarCompiler:

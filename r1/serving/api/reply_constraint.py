@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -31,12 +30,14 @@ class Grammar(Protocol):
     def allowed(self) -> np.ndarray: ...
 
 
-@dataclass(frozen=True, slots=True)
 class ThoughtTokens:
     """A tokenizer's ids around the end of a thought; made once for a model."""
 
-    tokenizer: Tokenizer
-    vocab_size: int
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = vocab_size
+        self.no_end = np.ones(vocab_size, bool)
+        self.no_end[list(tokenizer.eos_ids)] = False
 
     def encode(self, text: str) -> list[int]:
         """Our own text with its tags as tokens."""
@@ -92,9 +93,10 @@ class ReplyConstraint:
             self._close_thought(BUDGET_CLOSING)
         if self._forced:
             return self._only(self._forced.pop(0))
-        if self._grammar is None or self._is_in_thought:
+        if self._grammar is None:
             return None
-        return self._grammar.allowed()
+        # An answer is owed: a thought may not end the reply.
+        return self._tokens.no_end if self._is_in_thought else self._grammar.allowed()
 
     def _read(self, reply_ids: np.ndarray) -> None:
         """Follow the last token: the thought begins or ends, or the grammar goes on."""

@@ -70,15 +70,12 @@ class DrainingServer(uvicorn.Server):
         self._app.state.service.is_draining = True
         super().handle_exit(sig, frame)
 
-    async def serve_until_told(self, listener: socket.socket) -> None:
-        """For a server within another program: no signals; set `should_exit` to end it."""
-        await self._serve([listener])
-
 
 def bind(settings: ServerSettings) -> socket.socket:
     """The listening socket. Raises ValueError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio turns Nagle's delay off for what it accepts.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # A client that takes nothing keeps its socket full for ever; the system ends it (Linux).
     if hasattr(socket, "TCP_USER_TIMEOUT"):
