@@ -24,7 +24,7 @@ _BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
 _BARE_BOX = re.compile(r"\s+([^\s$\\{}]+|\\[A-Za-z]+)")
 _BOX_JOINT = re.compile(
     r"[\s$]*(?:\\[\])])?(?:\s+[a-z]+){0,3}[\s$]*(?:,|;|\\?(?:quad|text)?\{?\s*(?:and|or)\s*\}?|和|或)(?:\\quad)?[\s$]*(?:\\[\[(])?"
-    r"[\s$]*"
+    r"[\s$]*(?:[A-Za-z](?:_\w)?\s*=\s*)?"
 )
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
 _ANSWER_LINE = re.compile(
@@ -38,6 +38,7 @@ _NUMBER = re.compile(
 _PROSE_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
 _FORMULA_MARK = re.compile(r"\\|\^|[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]")
+_OR_ANOTHER = re.compile(r"\s*(?:or|to|and|或|至|到|[-–])\s*[$\\(]*[-−]?[\d.\\]")
 _MIXED_NUMBER = re.compile(r"([-+]?)(\d+)\s+(\d+)/(\d+)")
 # A gap is no part of a number, except before a group of three digits ("12 345").
 _GAP = re.compile(r"(?<=\d)(?:\s|\\[,;: ]|~)+(?=\d)")
@@ -329,9 +330,11 @@ def _short_answer(line: str) -> str | None:
     if formula := re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", line):
         return (formula[1] or formula[2]).strip()
     number = next((match for match in _NUMBER.finditer(line) if match[0]), None)
-    if number is not None and re.search(r"\bnot\b|n't\b|不", line[: number.start()]):
-        return line
-    return number[0].rstrip(".") if number else line
+    if number is not None:
+        before, after = line[: number.start()], line[number.end() :]
+        is_hedged = re.search(r"\bnot\b|n't\b|不", before) or _OR_ANOTHER.match(after)
+        return line if is_hedged else number[0].rstrip(".")
+    return line
 
 
 def _has_prose(text: str) -> bool:

@@ -135,6 +135,10 @@ _DOMAIN = re.compile(
     r"(?:\\in\s*\\mathbb\s*\{?\s*[A-Z]\s*\}?(?:\^\+|_\+|_\{>0\})?|is an(?:y)? integer|"
     r"(?<=integer [A-Za-z])|(?<=integers [A-Za-z]))\s*\)?$"
 )
+_CONSTANT = re.compile(
+    r"\s*,?\s*(?:for\s+(?:some|any|all|every)\s+(?:(?:real|arbitrary)\s+)*constants?\s+[A-Za-z]|"
+    r"where\s+[A-Za-z]\s+is\s+(?:a|an|any)\s+(?:(?:real|arbitrary|any)\s+)*(?:constant|number))$"
+)
 _BASED = re.compile(r"(-?[0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)\s*_\s*\{?\s*(?:base\s*)?(\d{1,2})\s*\}?$")
 _BASED_WORDS = re.compile(r"([0-9A-F]+)\s*(?:\(?(?:in\s+)?base[ -]?(\d{1,2})\)?)$")
 _RATIO = re.compile(r"^[^:]+(?::[^:]+)+$")
@@ -250,7 +254,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 def _read_list(text: str) -> Form | None:
     """Values between separators, expanded where one stands for two, and without their labels."""
-    if (bare := _DOMAIN.sub("", text)) != text:
+    if (bare := _CONSTANT.sub("", _DOMAIN.sub("", text))) != text:
         return read_form(bare)
     parts = split_top(re.sub(r"^both\s+|^either\s+", "", text), _SEPARATOR)
     parts = [part for part in parts if part]

@@ -62,8 +62,8 @@ _LEAD_IN = re.compile(
     # "The value of x is", "Its area equals": a sentence whose end is the answer.
     r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the|its|this|our)\s+"
     r"(?:[a-z-]+\s+|\$[^$=]{1,20}\$\s+){1,8}?(?:is|are|was|equals?|becomes)\b"
-    r"(?!\s+(?:not|less|more|at|no|between|about|odd|even)\b)\s*:?\s*"
-    r"(?:equal to\s+|given by\s+)?",
+    r"(?!\s+(?:not|less|more|no|between|about|odd|even|at least|at most)\b)\s*:?\s*"
+    r"(?:equal to\s+|given by\s+|at\s+)?",
     re.IGNORECASE,
 )
 _DERIVATIVE = re.compile(

@@ -124,7 +124,7 @@ _TOKEN = re.compile(
     r"(?:\s*\^\s*\{?\s*(?P<power>-?\d)\s*\}?|(?P<digit>[23])(?!\d))?)"
 )
 _CHINESE_POWER = re.compile(r"(平方|立方)(\S+)")
-_IN_UNIT = re.compile(r"\b[Ii]n (?:units of )?(?=([A-Za-z\\][^,;:?()$]{0,60}))")
+_IN_UNIT = re.compile(r"\b(?:[Ii]n (?:units of )?|[Hh]ow many )(?=([A-Za-z\\][^,;:?()$]{0,60}))")
 _MAX_UNIT_WORDS = 6
 _SINGLE_LETTERS_NEED_SPACE = re.compile(r"^[A-Za-z](?![A-Za-z])")
 

@@ -59,6 +59,7 @@ _HOUR = re.compile(r"(\d{1,2})\s*([aApP])\.?\s*[mM]\.?")
 _CHOICE = re.compile(
     r"\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[).:、]|(?:[Oo]ption|[Cc]hoice|选项|选)\s*\(?([A-Z])\)?"
 )
+_ANOTHER = re.compile(r"\b(?:or|and)\s*\([A-Z]\)")
 _CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {
     "两": 2,
     "〇": 0,
@@ -104,7 +105,8 @@ def choice_of(text: str) -> tuple[str, str] | None:
     rest = text[match.end() :].strip(" .:,")
     if match[3] is not None and text[match.end() - 1 : match.end()] in ".:" and not rest:
         return next(group for group in match.groups() if group), ""
-    if re.match(r"(?:or|and|&|和|或|both)\b\s*\(?[A-Z]\b", rest):  # two options are none
+    # Two options are none.
+    if re.match(r"(?:or|and|&|和|或|both)\b\s*\(?[A-Z]\b", rest) or _ANOTHER.search(rest):
         return None
     # `(A)(B)` is a product and `(A + 1)` none of ours.
     if rest and rest[0] in "+-*/^=<>(,!_":
