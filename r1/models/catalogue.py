@@ -119,8 +119,9 @@ def _unknown_model(name: str) -> str:
     near = [names[choice] for choice in get_close_matches(name.casefold(), names, n=3)]
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     return (
-        f"model {name!r} is not known{hint}; `r1 models` lists the names, and a folder, a .gguf "
-        "file or a hub id (owner/name) will do"
+        f"model {name!r} is not known{hint}; `r1 models` lists the names "
+        f"({', '.join(CATALOGUE)}, ...), and a folder, a .gguf file or a hub id (owner/name) "
+        "will do"
     )
 
 
