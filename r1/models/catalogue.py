@@ -116,7 +116,7 @@ def resolve_model(name_or_path: str | Path, *, config_only: bool = False) -> Pat
 
 def _unknown_model(name: str) -> str:
     names = {choice.casefold(): choice for choice in (*CATALOGUE, *PRESETS)}
-    near = [names[choice] for choice in get_close_matches(name.casefold(), names, n=3)]
+    near = [names[choice] for choice in get_close_matches(name.casefold(), names, n=2)]
     hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     return (
         f"model {name!r} is not known{hint}; `r1 models` lists the names "
