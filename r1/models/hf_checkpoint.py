@@ -69,7 +69,11 @@ def load_model(
     dtype = dtype or _checkpoint_dtype(config, stored)
     model_config = _as_stored(config, stored)
     check_stored(model_config, _without_scales(config, stored), source=str(path))
-    model = allocate_model(model_config, dtype, device)
+    try:
+        model = allocate_model(model_config, dtype, device)
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: no memory for its weights on {device} ({reason})") from error
     fill_weights(model, _stored_tensors(stored, config, dtype), source=str(path))
     if (path / GENERATION_FILE).exists():
         model.generation_config = read_json_object(path / GENERATION_FILE)

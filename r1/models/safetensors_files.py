@@ -54,7 +54,7 @@ def open_safetensors(path: Path) -> Any:
     _check_header_length(path)
     try:
         return safe_open(path, framework="pt", device="cpu")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, MemoryError) as error:  # the last: no room
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 

@@ -7,6 +7,7 @@ memory or hang fails here instead of doing so.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import struct
@@ -315,6 +316,24 @@ def test_a_hostile_folder_is_refused(refusal: Refusal, folder: Path, kind: str) 
     message = refusal(load_model, folder)
     assert message.startswith(str(folder)) and words in message, message
     assert not Path(__file__).with_name("pickle_was_executed").exists()
+
+
+def test_more_weights_than_memory(refusal: Refusal, folder: Path) -> None:
+    """A sparse file: 6 GB of weights, all where the config says, that take no disk."""
+    set_config(folder, vocab_size=50_000_000, tie_word_embeddings=True)
+    rows = load_file(folder / "model.safetensors")
+    shapes = {name: list(tensor.shape) for name, tensor in rows.items() if name != "lm_head.weight"}
+    shapes["model.embed_tokens.weight"] = [50_000_000, 32]
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    with_header(header, data=0)(folder)
+    path = folder / "model.safetensors"
+    os.truncate(path, path.stat().st_size + end)
+    message = refusal(load_model, folder)
+    assert "not a readable safetensors file" in message or "no memory for its weights" in message
 
 
 def test_the_bounds_let_a_sound_checkpoint_through(refusal: Refusal, folder: Path) -> None:
