@@ -1,9 +1,9 @@
-"""DROP's F1: bags of words of the answer and the gold, aligned one to one.
+"""DROP's F1: the words that answer and gold share, each counted once.
 
 The rules are those of the official evaluator (allenai/allennlp-reading-comprehension,
 drop_eval.py, Apache License 2.0; Dua et al. 2019), which openai/simple-evals uses
 too: numbers compare as numbers, articles and punctuation do not count, and a gold with
-numbers needs one of them.
+numbers needs one of them. As in the latter, an answer is one span, and so is each gold.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 Bag = frozenset[str]
 
@@ -29,37 +28,25 @@ class Overlap:
     f1: float
 
 
-def best_overlap(answer: str | Sequence[str], golds: Sequence[str | Sequence[str]]) -> Overlap:
+def best_overlap(answer: str, golds: Sequence[str]) -> Overlap:
     """The best exact match and the best F1 over the golds that are not blank.
 
-    An answer and each gold are one span or several. Raises ValueError without a gold.
+    Raises ValueError without a gold.
     """
-    overlaps = [
-        overlap(answer, gold) for gold in golds if not isinstance(gold, str) or gold.strip()
-    ]
+    overlaps = [overlap(answer, gold) for gold in golds if gold.strip()]
     if not overlaps:
         raise ValueError("no gold answer")
     return Overlap(any(each.is_exact for each in overlaps), max(each.f1 for each in overlaps))
 
 
-def overlap(answer: str | Sequence[str], gold: str | Sequence[str]) -> Overlap:
-    """Exact match of the sets of spans, and the mean F1 of the best one-to-one alignment.
+def overlap(answer: str, gold: str) -> Overlap:
+    """Exact match of the texts, and F1 of their bags of words.
 
     F1 is rounded to four digits, as the official percentages are to two.
     """
-    spans, gold_spans = _normalized_spans(answer), _normalized_spans(gold)
-    is_exact = set(spans) == set(gold_spans) and len(spans) == len(gold_spans)
-    scores = [
-        [_f1(frozenset(span.split()), frozenset(gold_span.split())) for span in spans]
-        for gold_span in gold_spans
-    ]
-    mean = _best_alignment(scores) / max(len(spans), len(gold_spans))
-    return Overlap(is_exact, round(mean, 4))
-
-
-def _normalized_spans(answer: str | Sequence[str]) -> list[str]:
-    spans = [answer] if isinstance(answer, str) else answer
-    return [normalize_span(span) for span in spans]
+    text, gold_text = normalize_span(answer), normalize_span(gold)
+    f1 = _f1(frozenset(text.split()), frozenset(gold_text.split()))
+    return Overlap(text == gold_text, round(f1, 4))
 
 
 def normalize_span(text: str) -> str:
@@ -90,25 +77,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _best_alignment(scores: Sequence[Sequence[float]]) -> float:
-    """The largest sum of scores that pairs each row and column at most once.
-
-    Exact, by the sets of columns that are taken: answers have few spans.
-    """
-    if len(scores[0]) > len(scores):
-        scores = list(zip(*scores, strict=True))
-    num_columns = len(scores[0])
-
-    @cache
-    def best(row: int, taken: int) -> float:
-        if row == len(scores):
-            return 0.0
-        choices = [best(row + 1, taken)]
-        for column in range(num_columns):
-            if not taken >> column & 1:
-                choices.append(scores[row][column] + best(row + 1, taken | 1 << column))
-        return max(choices)
-
-    return best(0, 0)

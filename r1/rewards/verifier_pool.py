@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class WorkerPool:
     """Up to `num_workers` processes of `command`, each asked by one thread at a time.
 
     The command writes a first JSON line when it is ready, and then one for each JSON
-    line it reads, working within `cpu_time_limit(timeout_seconds)`; ten times as long
+    line it reads (`worker_process.serve`), within `timeout_seconds` of CPU time; ten times as long
     on the clock it is killed. Thread-safe: as many threads as there are workers run at once,
     the others wait. `close`, or the end of this process, kills the workers.
     """
@@ -167,20 +167,6 @@ class _Worker:
         if is_late.is_set():
             raise WorkerFailure(f"timeout after {timeout_seconds:g} s")
         raise WorkerFailure(f"the worker died (exit status {process.returncode})")
-
-
-@contextlib.contextmanager
-def cpu_time_limit(seconds: float) -> Iterator[None]:
-    """For a worker: end this process when the block takes more CPU time than `seconds`.
-
-    The kernel ends it (SIGPROF, setitimer(2)), so also in C code that never returns.
-    """
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _kill_all(workers: Sequence[_Worker]) -> None:

@@ -1,40 +1,12 @@
-"""The process in which math-verify runs: `python -m r1.rewards.verifier_worker`.
-
-It answers JSON lines on its standard input with JSON lines on its standard output.
-sympy can hang in C code or eat the memory on an expression of ten characters, so
-this process is one that may die: it bounds its own memory, and the CPU time of a job.
-"""
+"""The process in which math-verify runs: `python -m r1.rewards.verifier_worker SECONDS`."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
-import signal
-import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
-from r1.rewards.verifier_pool import cpu_time_limit
-
-_MEMORY_LIMIT_BYTES = 2 << 30
-
-
-def main() -> None:
-    """Serve until the standard input ends; the argument limits the CPU seconds of a job."""
-    timeout_seconds = float(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    _limit_memory()
-    # The protocol keeps the real standard output; a library's prints go to stderr.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    answer({"op": "verify", "gold": "x^2", "answer": "$x^2$"})  # import and warm the parser
-    _send(replies, {"ready": True})
-    for line in sys.stdin:
-        with cpu_time_limit(timeout_seconds):
-            reply = _answer_safely(json.loads(line))
-        _send(replies, reply)
+from r1.rewards.worker_process import serve
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,17 +61,6 @@ def _is_fragment(parsed: list[Any], text: str) -> bool:
     return is_number and re.search(r"[A-Za-z]", text.replace(r"\frac", "")) is not None
 
 
-def _send(file: TextIO, reply: Mapping[str, Any]) -> None:
-    file.write(json.dumps(reply) + "\n")
-    file.flush()
-
-
-def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
-
-
 if __name__ == "__main__":
-    main()
+    answer({"op": "verify", "gold": "x^2", "answer": "$x^2$"})  # import and warm the parser
+    serve(_answer_safely)

@@ -1,26 +1,18 @@
-"""The process in which reasoning-gym's symbolic scorers run: `python -m r1.tasks.scorer_worker`.
-
-sympy may take for ever on an expression of ten characters, so these scorers run where
-they can be killed. Requests and replies are JSON lines on the standard streams.
+"""The process in which reasoning-gym's symbolic scorers run, so that they can be killed:
+`python -m r1.tasks.scorer_worker SECONDS`.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import json
-import os
-import signal
-import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from reasoning_gym.dataset import ProceduralDataset
 
-from r1.rewards.verifier_pool import WorkerPool, cpu_time_limit, python_module_command
-
-_MEMORY_LIMIT_BYTES = 2 << 30
+from r1.rewards.verifier_pool import WorkerPool, python_module_command
+from r1.rewards.worker_process import serve
 
 
 @cache
@@ -43,24 +35,6 @@ def scorer_request(
     }
 
 
-def main() -> None:
-    """Serve until the standard input ends; the argument limits the CPU seconds of a job."""
-    timeout_seconds = float(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
-    # The protocol keeps the real standard output; a library's prints go to stderr.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    print(json.dumps({"ready": True}), file=replies, flush=True)
-    for line in sys.stdin:
-        with cpu_time_limit(timeout_seconds):
-            reply = _reply(json.loads(line))
-        print(json.dumps(reply), file=replies, flush=True)
-
-
 def _reply(request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         dataset = _dataset(request["family"], request["options"])
@@ -79,4 +53,4 @@ def _dataset(family: str, options: str) -> ProceduralDataset:
 
 
 if __name__ == "__main__":
-    main()
+    serve(_reply)

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import itertools
-import random
-
 import pytest
 
 from r1.rewards.bag_of_words import best_overlap, normalize_span, overlap
@@ -34,22 +31,13 @@ from r1.rewards.bag_of_words import best_overlap, normalize_span, overlap
         ("tom brady and 12 others", "tom brady", False, 0.5714),
         # Bags are sets: the count of a word does not matter.
         ("go go go", "go", False, 1.0),
-        # Several spans, aligned one to one.
-        ("td", ["td", "td"], False, 0.5),
-        (["td", "td"], "td", False, 0.5),
-        (["td", "fg"], ["fg", "td"], True, 1.0),
-        (["green bay", "dallas"], ["dallas cowboys", "green bay"], False, 0.8333),
-        (["a b", "b c"], ["b c", "a b"], True, 1.0),
-        (["x"], ["y", "x", "z"], False, 0.3333),
         # Nothing left after normalisation.
         ("", "td", False, 0.0),
         ("the", "a", True, 1.0),
         ("td", "the", False, 0.0),
     ],
 )
-def test_overlaps_by_hand(
-    answer: str | list[str], gold: str | list[str], is_exact: bool, f1: float
-) -> None:
+def test_overlaps_by_hand(answer: str, gold: str, is_exact: bool, f1: float) -> None:
     found = overlap(answer, gold)
     assert (found.is_exact, found.f1) == (is_exact, f1)
 
@@ -78,21 +66,3 @@ def test_the_best_gold_counts() -> None:
 )
 def test_normalisation(text: str, normalized: str) -> None:
     assert normalize_span(text) == normalized
-
-
-def test_the_alignment_is_the_best_of_all_permutations() -> None:
-    rng = random.Random(0)
-    words = ["ab", "cd", "ef", "gh", "1", "2"]
-
-    def spans(count: int) -> list[str]:
-        return [" ".join(rng.sample(words, rng.randint(1, 3))) for _ in range(count)]
-
-    for _ in range(40):
-        answer, gold = spans(rng.randint(1, 4)), spans(rng.randint(1, 4))
-        width = max(len(answer), len(gold))
-        padded = gold + [None] * (width - len(gold))
-        best = max(
-            sum(overlap(a, g).f1 for a, g in zip(answer, order, strict=False) if g is not None)
-            for order in itertools.permutations(padded, min(len(answer), width))
-        )
-        assert overlap(answer, gold).f1 == pytest.approx(best / width, abs=1e-3)

@@ -15,7 +15,7 @@ from r1.rewards.verifier_pool import WorkerFailure, WorkerPool
 # Fails at every hundredth request over all its lives: crashes, spins, sleeps and is killed in turn.
 FLAKY_SCRIPT = """
 import json, os, pathlib, signal, sys, time
-from r1.rewards.verifier_pool import cpu_time_limit
+from r1.rewards.worker_process import cpu_time_limit
 counter = pathlib.Path(sys.argv[1])
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 SCRIPT = """
 import json, os, sys, time
-from r1.rewards.verifier_pool import cpu_time_limit
+from r1.rewards.worker_process import cpu_time_limit
 print(json.dumps({"ready": True}), flush=True)
 for line in sys.stdin:
     request = json.loads(line)
@@ -85,14 +85,18 @@ def test_a_crash_is_a_failure_and_the_worker_is_replaced(pool: WorkerPool) -> No
 
 
 def test_a_wait_is_killed_at_ten_times_the_limit() -> None:
-    pool = WorkerPool([sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.05)
+    pool = WorkerPool(
+        [sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.05, num_attempts=1
+    )
     with pytest.raises(WorkerFailure, match=r"timeout after 0\.5 s$"):
         pool.ask({"do": "hang"})
     pool.close()
 
 
 def test_the_limit_is_cpu_time_and_ends_c_code() -> None:
-    pool = WorkerPool([sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.2)
+    pool = WorkerPool(
+        [sys.executable, "-c", SCRIPT], num_workers=1, timeout_seconds=0.2, num_attempts=1
+    )
     first = pool.ask({"do": "rest"})["pid"]
     assert pool.ask({"do": "rest"})["pid"] == first
     with pytest.raises(WorkerFailure, match=r"timeout after 0\.2 s of CPU time"):

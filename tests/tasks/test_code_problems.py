@@ -11,6 +11,7 @@ from r1.rewards.sandbox.sandbox import Sandbox, SandboxFailure
 from r1.tasks.code_problems import CodeTask, humaneval_program, livecodebench_prompt
 from r1.tasks.code_tests import livecodebench_tests
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight
+from r1.training.grpo import GrpoConfig, run_grpo
 from tests.tasks.test_code_tests import packed
 
 STDIN_RECORD = {
@@ -170,6 +171,23 @@ def test_humaneval(tmp_path: Path) -> None:
     assert grade(task, "import sys\nsys.exit(0)").reward == 0.0
 
 
+def test_code_without_a_block(tmp_path: Path) -> None:
+    """HumanEval asks for code alone; R1-Zero's `<answer>` may hold nothing else."""
+    task = task_of("humaneval", write(tmp_path / "h.jsonl", HUMANEVAL_RECORD))
+    if task.checker.fault():
+        pytest.skip(task.checker.fault())
+    [problem] = task.problems("test")
+    bare = "<think>x</think>\ndef successor(x):\n    return x + 1"
+    assert task.grade(problem, Completion(bare)).reward == 1.0
+    assert task.grade(problem, Completion("<think>x</think>I cannot.")).reward == 0.0
+    task = task_of("livecodebench", write(tmp_path / "l.jsonl", STDIN_RECORD))
+    [problem] = task.problems("test")
+    code = "a, b = map(int, input().split())\nprint(a + b)"
+    tagged = Completion(f"<think>x</think> <answer>\n{code}\n</answer>")
+    assert task.grade(problem, tagged).reward == 1.0
+    assert task.grade(problem, Completion(f"<think>x</think>{code}")).reward == 0.0
+
+
 def test_humaneval_programs_are_whole() -> None:
     body = humaneval_program("    return x + 1", HUMANEVAL_RECORD)
     assert body.endswith('"""The next integer."""\n    return x + 1\n')
@@ -206,6 +224,28 @@ def test_own_problems_for_training(tmp_path: Path) -> None:
     assert grade(everything, "print(int(input()) + 3)", "train", 3).reward == 1.0
     assert grade(everything, "def f(x): return x + 1", "train", 5).reward == 1.0
     assert grade(everything, "def f(x): return x", "train", 5).reward == 0.0
+
+
+def test_one_step_of_training_on_code(tmp_path: Path) -> None:
+    """The reward of a training step is what its programs did in the sandbox."""
+    path = write(
+        tmp_path / "own.jsonl", {"question": "3?", "tests": [{"input": "", "output": "3"}]}
+    )
+    task = task_of("code", path)
+    if task.checker.fault():
+        pytest.skip(task.checker.fault())
+    own = TaskConfig(name="code", path=str(path))
+    run_grpo(GrpoConfig(
+        model="tiny", task=own, output=tmp_path / "run", steps=1, samples_every=1,
+        group_size=2, questions_per_step=1, updates_per_rollout=1, max_tokens=48,
+    ))  # fmt: skip
+    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    [problem] = task.problems("train")
+    regraded = [task.grade(problem, Completion(sample["text"])) for sample in samples]
+    assert len(samples) == 2
+    assert [sample["reason"] for sample in samples] == [grade.reason for grade in regraded]
+    assert [sample["accuracy"] for sample in samples] == [grade.reward for grade in regraded]
 
 
 def test_a_problems_own_time_limit(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from reasoning_gym.factory import DATASETS
 from r1.records import Completion, Problem
 from r1.tasks import reasoning_gym as families
 from r1.tasks.reasoning_gym import ReasoningGymTask, build_reasoning_gym
+from r1.tasks.scorer_worker import shared_scorer_pool
 from r1.tasks.task import TaskConfig, TaskError, preflight, question_key
 
 
@@ -208,7 +209,11 @@ def test_a_scorer_that_raises_is_a_failure_and_no_score() -> None:
     assert set(grade.parts) == {"format", "language", "repetition"}
 
 
-def test_a_scorer_that_takes_too_long_is_killed_and_no_score() -> None:
+def test_a_scorer_that_takes_too_long_is_killed_and_no_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each attempt starts a process anew.
+    monkeypatch.setattr(shared_scorer_pool(2, 1e-5), "num_attempts", 1)
     task = build("countdown", num_train=0, num_test=1, verifier_timeout_seconds=1e-5)
     problem = only_problem(task)
     grade = task.grade(problem, reply(problem.answer))

@@ -32,6 +32,7 @@ from r1.tasks.aider.exercises import LANGUAGES, Exercise, count_by_language, rea
 from r1.tasks.aider.languages import TestRun, TestRunner, Toolchains
 from r1.tasks.aider.prompt import EditFormat, failure_message, first_message, return_message
 from r1.tasks.benchmark_data import data_folders, locate
+from r1.tasks.benchmark_rows import draw_test, refuse_unknown_options
 from r1.tasks.grading import Score, grade_reply
 from r1.tasks.task import Split, TaskConfig, TaskError
 from r1.text.reasoning import Reasoning, split_reasoning
@@ -258,14 +259,14 @@ def build_aider_polyglot(config: TaskConfig) -> AiderPolyglotTask:
     Raises:
         TaskError: for data that is missing or unreadable, and for an unknown option.
     """
-    options = dict(config.options)
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise TaskError(f"task.options.{unknown[0]}: expected one of {', '.join(_OPTIONS)}")
+    refuse_unknown_options(config, _OPTIONS)
+    options = config.options
     languages = _choice(options.get("languages", list(LANGUAGES)), LANGUAGES, "languages")
     formats = _choice([options.get("edit_format", "diff")], get_args(EditFormat), "edit_format")
     exercises = [e for e in read_exercises(_source(config.path)) if e.language in languages]
     runner = TestRunner(_toolchains(options))
+    if config.num_test is not None:
+        exercises = draw_test([e for e in exercises if not runner.missing(e)], config)
     return AiderPolyglotTask(exercises, runner, cast("EditFormat", formats[0]))
 
 

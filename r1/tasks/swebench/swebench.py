@@ -16,12 +16,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from r1.records import Completion, Grade, Problem
-from r1.tasks.benchmark_rows import HUB_OPTIONS, BenchmarkFiles, read_benchmark
+from r1.tasks.benchmark_rows import (
+    HUB_OPTIONS,
+    BenchmarkFiles,
+    draw_test,
+    read_benchmark,
+    refuse_unknown_options,
+)
 from r1.tasks.grading import Score, grade_reply
 from r1.tasks.row_files import Row
 from r1.tasks.swebench.container import ContainerFailure, ContainerTests, Instance, find_engine
@@ -39,84 +45,7 @@ _FILES = BenchmarkFiles(
 _OPTIONS = ("repos", "container", "container_network", "num_files", *HUB_OPTIONS)
 _NUM_FILES = 3
 _MAX_CONTENT_CHARS = 200_000
-
-_WITHOUT_FILES = """We are currently solving the following issue within our repository {repo}. Here is the issue text:
---- BEGIN ISSUE ---
-{problem_statement}
---- END ISSUE ---
-
-You cannot see the repository's files. First name the files that must be edited, from what you know of this repository at commit {base_commit}. Then give the fix as one unified diff that `git apply` accepts, in a ```diff block, with paths from the repository's root:
-
-```diff
-diff --git a/path/to/file.py b/path/to/file.py
---- a/path/to/file.py
-+++ b/path/to/file.py
-@@ -1,3 +1,3 @@
- context
--old line
-+new line
- context
-```
-"""  # noqa: E501
-
-_WHICH_FILES = """Please look through the following GitHub problem description and Repository structure and provide a list of files that one would need to edit to fix the problem.
-
-### GitHub Problem Description ###
-{problem_statement}
-
-###
-
-### Repository Structure ###
-{structure}
-
-###
-
-Please only provide the full path and return at most 5 files.
-The returned files should be separated by new lines ordered by most to least important and wrapped with ```
-For example:
-```
-file1.py
-file2.py
-```
-"""  # noqa: E501
-
-_REPAIR = """We are currently solving the following issue within our repository. Here is the issue text:
---- BEGIN ISSUE ---
-{problem_statement}
---- END ISSUE ---
-
-Below are some code segments, each from a relevant file. One or more of these files may contain bugs.
---- BEGIN FILE ---
-```
-{content}
-```
---- END FILE ---
-
-Please first localize the bug based on the issue statement, and then generate *SEARCH/REPLACE* edits to fix the issue.
-
-Every *SEARCH/REPLACE* edit must use this format:
-1. The file path
-2. The start of search block: <<<<<<< SEARCH
-3. A contiguous chunk of lines to search for in the existing source code
-4. The dividing line: =======
-5. The lines to replace into the source code
-6. The end of the replace block: >>>>>>> REPLACE
-
-Here is an example:
-
-```python
-### mathweb/flask/app.py
-<<<<<<< SEARCH
-from flask import Flask
-=======
-import math
-from flask import Flask
->>>>>>> REPLACE
-```
-
-Please note that the *SEARCH/REPLACE* edit REQUIRES PROPER INDENTATION. If you would like to add the line '        print(x)', you must fully write that out, with all those spaces before the code!
-Wrap the *SEARCH/REPLACE* edit in blocks ```python...```.
-"""  # noqa: E501
+_PROMPTS = Path(__file__).resolve().parents[2] / "assets" / "prompts"
 
 
 @dataclass(frozen=True)
@@ -161,13 +90,13 @@ class SweBenchTask:
 
     def _question(self, instance: Instance) -> str:
         if self.checkouts is None:
-            return _WITHOUT_FILES.format(
+            return _prompt("from_memory").format(
                 repo=instance.repo,
                 problem_statement=instance.problem_statement,
                 base_commit=instance.base_commit,
             )
         paths = self.checkouts.paths(instance.repo, instance.base_commit)
-        return _WHICH_FILES.format(
+        return _prompt("files").format(
             problem_statement=instance.problem_statement, structure=tree(paths)
         )
 
@@ -183,7 +112,9 @@ class SweBenchTask:
         if not contents:
             return None
         listed = "\n\n\n".join(f"### {path}\n{text}" for path, text in contents.items())
-        return _REPAIR.format(problem_statement=instance.problem_statement, content=listed)
+        return _prompt("repair").format(
+            problem_statement=instance.problem_statement, content=listed
+        )
 
     def _contents(self, instance: Instance, reply: str) -> dict[str, str]:
         """The files that a reply names, as long as they fit."""
@@ -243,6 +174,11 @@ class SweBenchTask:
         return float(verdict.is_resolved), patch, verdict.reason
 
 
+@cache
+def _prompt(name: str) -> str:
+    return (_PROMPTS / f"swebench_{name}.txt").read_text(encoding="utf-8")
+
+
 def build_swebench(config: TaskConfig) -> SweBenchTask:
     """The task `swebench_verified` (resolved) or `swebench_localisation`.
 
@@ -253,10 +189,8 @@ def build_swebench(config: TaskConfig) -> SweBenchTask:
         TaskError: for missing data, an unknown option, and, where resolved is asked for, data
             without tests or a machine without a container engine.
     """
-    unknown = sorted(set(config.options) - set(_OPTIONS))
-    if unknown:
-        raise TaskError(f"task.options.{unknown[0]}: expected one of {', '.join(_OPTIONS)}")
-    instances = [_instance(row) for row in read_benchmark(config, _FILES)]
+    refuse_unknown_options(config, _OPTIONS)
+    instances = draw_test([_instance(row) for row in read_benchmark(config, _FILES)], config)
     folder = config.options.get("repos")
     checkouts = None if folder is None else Checkouts(Path(str(folder)).expanduser())
     container = None

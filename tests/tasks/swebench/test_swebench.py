@@ -21,6 +21,7 @@ from r1.tasks.swebench.patch import patch_of_reply
 from r1.tasks.swebench.swebench import SweBenchTask, build_swebench
 from r1.tasks.task import TaskConfig, TaskError, build_task
 
+LOCALISATION = "swebench_localisation"
 GOLD = """diff --git a/src/calc.py b/src/calc.py
 --- a/src/calc.py
 +++ b/src/calc.py
@@ -72,7 +73,7 @@ def write_records(tmp_path: Path, *records: dict[str, Any]) -> str:
 
 def localisation_task(tmp_path: Path, **options: Any) -> SweBenchTask:
     path = write_records(tmp_path, RECORD)
-    task = build_task(TaskConfig(name="swebench_localisation", path=path, options=options))
+    task = build_task(TaskConfig(name=LOCALISATION, path=path, options=options))
     assert isinstance(task, SweBenchTask)
     return task
 
@@ -174,10 +175,13 @@ def test_a_repository_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_the_published_fixes_locate_themselves(shared_dir: Path) -> None:
     path = shared_dir / "data" / "swebench_verified" / "swebench_verified_500.jsonl"
-    task = build_swebench(TaskConfig(name="swebench_localisation", path=str(path)))
+    assert (
+        len(build_swebench(TaskConfig(name=LOCALISATION, path=str(path))).problems("test")) == 500
+    )
+    task = build_swebench(TaskConfig(name=LOCALISATION, path=str(path), num_test=100))
     problems = task.problems("test")
-    assert len(problems) == 500
-    for problem in problems[:100]:
+    assert len(problems) == 100
+    for problem in problems:
         grade = task.grade(problem, Completion(f"```diff\n{problem.answer}```"))
         parts = {
             name: grade.parts[name] for name in ("valid_patch", "file_precision", "hunk_recall")
