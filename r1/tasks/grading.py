@@ -86,7 +86,7 @@ class MathTask:
     test: Sequence[Problem]
     verifier: MathVerifier
     format_style: FormatStyle | None = None
-    grader_version: str = "math-2"
+    grader_version: str = "math-3"
 
     def problems(self, split: Split) -> Sequence[Problem]:
         return self.train if split == "train" else self.test

@@ -5,10 +5,11 @@ Every operation is bounded, so that nothing here hangs: what is too large is `To
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -21,8 +22,8 @@ _DIGITS = 60
 _EXACT_BITS = 100_000
 _MAX_EXPONENT = 100_000
 _MAX_FACTORIAL = 3_000
-# Both sides are computed to 60 digits; what cancels may cost some of them.
-_RELATIVE_TOLERANCE = "1e-30"
+# Enough for 2^(1/2^1000), which is not 1.
+_MANY_DIGITS = 1_000
 _INTEGER_LETTERS = "ijklmnpqKMN"
 
 Value = Any  # Fraction, mpf or mpc
@@ -45,6 +46,16 @@ class _Local(threading.local):
 
 
 _local = _Local()
+
+
+@contextlib.contextmanager
+def many_digits() -> Iterator[None]:
+    """Values to 1,000 digits meanwhile."""
+    _local.context.dps = _MANY_DIGITS
+    try:
+        yield
+    finally:
+        _local.context.dps = _DIGITS
 
 
 @lru_cache(maxsize=4096)
@@ -249,7 +260,8 @@ def is_close(one: Value, other: Value) -> bool:
     if one == 0 or other == 0:
         return is_zero(one) and is_zero(other)
     one, other = as_mp(one), as_mp(other)
-    tolerance = _local.context.mpf(_RELATIVE_TOLERANCE)
+    # What cancels may cost some digits.
+    tolerance = _local.context.mpf(10) ** (-_local.context.dps // 2)
     return bool(abs(one - other) <= max(abs(one), abs(other)) * tolerance)
 
 

@@ -53,7 +53,6 @@ class Asked:
     about_ratio: bool = False
     in_order: bool = False
     any_of_several: bool = False
-    is_point: bool = False
     is_exact: bool = False
     has_constants: bool = False
     units: tuple[Unit, ...] = ()
@@ -83,7 +82,6 @@ def read_question(question: str | None, *, order_free: bool = False) -> Asked:
                       r"smallest|largest|greatest|alphabetical)|respectively|ordered|依次|分别"),
         any_of_several=says(r"\bfind (?:one|any|an?)\b(?! \w+ (?:all|every))|one of the|either of"
                             r"|give (?:one|an?) example|enter only one|a possible"),
-        is_point=says(r"\bcoordinates?\b|\bpoint\b|ordered (?:pair|triple)|\bvector\b|坐标"),
         is_exact=says(r"in terms of \$?\s*\\?pi|\bexact (?:value|answer|form)|exactly\b.{0,20}$|"
                       r"simplest radical form|common fraction|不取近似"),
         has_constants=says(r"\bconstants?\b|general solution|antiderivative|indefinite|\\int\b"),

@@ -147,7 +147,7 @@ def compare_groups(gold: Form, answer: Form, asked: Asked, compare: Compare) -> 
         return Finding(False, f"{kind_of(answer)} where the gold is {kind_of(gold)}")
     if len(gold.items) != len(answer.items):
         return Finding(False, f"{len(answer.items)} parts where the gold has {len(gold.items)}")
-    is_interval = len(gold.items) == 2 and not asked.is_point
+    is_interval = len(gold.items) == 2
     if (
         gold.brackets != answer.brackets
         and is_interval

@@ -33,6 +33,7 @@ from r1.rewards.answers.evaluation import (
     is_close,
     is_real,
     is_zero,
+    many_digits,
     subtract,
 )  # fmt: skip
 from r1.rewards.answers.nodes import Call, Name, Node, Number, names_of, walk
@@ -109,6 +110,26 @@ def _agree(one: Node, other: Node) -> bool | None:
         if not is_close(*values):
             return False
     return True if num_compared else None
+
+
+def _differ_far_behind(one: Node, other: Node) -> bool:
+    """Whether numbers with a large exponent in an exponent differ only beyond the usual digits."""
+    if not any(_is_tower(node) for node in (one, other)):
+        return False
+    with many_digits():
+        try:
+            return not is_close(evaluate(one, {}), evaluate(other, {}))
+        except Undecided:
+            return False
+
+
+def _is_tower(node: Node) -> bool:
+    exponents = [p.arguments[1] for p in walk(node) if isinstance(p, Call) and p.function == "^"]
+    return any(
+        isinstance(part, Call) and part.function in ("^", "!")
+        for exponent in exponents
+        for part in walk(exponent)
+    )
 
 
 def _points(names: list[str], one: Node, other: Node) -> list[dict[str, Fraction]]:
@@ -226,7 +247,7 @@ def same_number(gold: Node, answer: Node, *, may_round: bool = False) -> bool | 
     if gold_value is None or value is None:
         return same_value(gold, answer)
     if is_close(gold_value, value) or same_value(gold, answer):
-        return True
+        return not _differ_far_behind(gold, answer)
     if not (is_real(gold_value) and is_real(value)):
         return False
     gold_literal, answer_literal = literal(gold), literal(answer)
