@@ -151,7 +151,7 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
 
 # Imported on use: reasoning-gym alone takes two seconds to import.
 def _build_reasoning_gym(config: TaskConfig) -> Task:
-    from r1.tasks.reasoning_gym import build_reasoning_gym
+    from r1.tasks.reasoning_gym.reasoning_gym import build_reasoning_gym
 
     return build_reasoning_gym(config)
 
@@ -192,13 +192,13 @@ JUDGED_TASKS = ("simpleqa", "chinese_simpleqa", "frames", "alpaca_eval", "arena_
 
 
 def _build_multiple_choice(config: TaskConfig) -> Task:
-    from r1.tasks.multiple_choice import build_multiple_choice
+    from r1.tasks.multiple_choice.multiple_choice import build_multiple_choice
 
     return build_multiple_choice(config)
 
 
 def _build_code(config: TaskConfig) -> Task:
-    from r1.tasks import code_problems, codeforces
+    from r1.tasks.programming import code_problems, codeforces
 
     builders: dict[str, Callable[[TaskConfig], Task]] = {
         "livecodebench": code_problems.build_livecodebench,

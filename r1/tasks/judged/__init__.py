@@ -1,1 +1,1 @@
-"""Tasks whose replies a model judges."""
+"""Tasks whose replies a model judges: against a gold (`answers`), or a baseline (`pairs`)."""

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from r1.tasks.benchmark_rows import BenchmarkFiles
 
 LETTERS = "ABCDEFGHIJ"
-_ASSETS = Path(__file__).resolve().parent.parent / "assets" / "benchmarks"
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "benchmarks"
 
 # openai/simple-evals (MIT), common.py, QUERY_TEMPLATE_MULTICHOICE.
 SIMPLE_EVALS_PROMPT = (

@@ -28,8 +28,13 @@ from r1.tasks.benchmark_rows import (
     read_hub,
     refuse_unknown_options,
 )
-from r1.tasks.code_tests import humaneval_tests, livecodebench_tests, mbpp_tests, record_tests
 from r1.tasks.grading import Score, grade_reply
+from r1.tasks.programming.code_tests import (
+    humaneval_tests,
+    livecodebench_tests,
+    mbpp_tests,
+    record_tests,
+)
 from r1.tasks.row_files import Row, read_rows
 from r1.tasks.task import Split, TaskConfig, TaskError
 from r1.text.reasoning import Reasoning

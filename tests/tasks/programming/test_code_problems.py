@@ -8,11 +8,11 @@ import pytest
 
 from r1.records import Completion, Grade
 from r1.rewards.sandbox.sandbox import Sandbox, SandboxFailure
-from r1.tasks.code_problems import CodeTask, humaneval_program, livecodebench_prompt
-from r1.tasks.code_tests import livecodebench_tests
+from r1.tasks.programming.code_problems import CodeTask, humaneval_program, livecodebench_prompt
+from r1.tasks.programming.code_tests import livecodebench_tests
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight
 from r1.training.grpo import GrpoConfig, run_grpo
-from tests.tasks.test_code_tests import packed
+from tests.tasks.programming.test_code_tests import packed
 
 STDIN_RECORD = {
     "question_title": "Sum",

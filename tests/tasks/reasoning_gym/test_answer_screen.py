@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1.tasks.answer_screen import is_plain_data, is_plain_expression
+from r1.tasks.reasoning_gym.answer_screen import is_plain_data, is_plain_expression
 
 ATTACKS = [
     "__import__('os').system('true')",

@@ -1,5 +1,5 @@
 """The process in which reasoning-gym's symbolic scorers run, so that they can be killed:
-`python -m r1.tasks.scorer_worker SECONDS`.
+`python -m r1.tasks.reasoning_gym.scorer_worker SECONDS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from r1.rewards.worker_process import serve
 @cache
 def shared_scorer_pool(num_workers: int, timeout_seconds: float) -> WorkerPool:
     """This process's one pool of scorers with these settings; started when first asked."""
-    command = python_module_command("r1.tasks.scorer_worker", str(timeout_seconds))
+    command = python_module_command("r1.tasks.reasoning_gym.scorer_worker", str(timeout_seconds))
     return WorkerPool(command, num_workers=num_workers, timeout_seconds=timeout_seconds)
 
 
@@ -47,7 +47,7 @@ def _reply(request: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _dataset(family: str, options: str) -> ProceduralDataset:
-    from r1.tasks.reasoning_gym import make_dataset
+    from r1.tasks.reasoning_gym.reasoning_gym import make_dataset
 
     return make_dataset(family, ast.literal_eval(options), seed=0, size=1)
 

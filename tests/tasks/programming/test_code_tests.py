@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from r1.rewards.programs.verdict import AssertTests, CallTests, StdinTests
-from r1.tasks.code_tests import livecodebench_tests, paired_tests, record_tests
+from r1.tasks.programming.code_tests import livecodebench_tests, paired_tests, record_tests
 
 CASES = [{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from r1.records import Completion, Problem
-from r1.tasks.multiple_choice import MultipleChoiceTask, build_multiple_choice
-from r1.tasks.multiple_choice_formats import corrected_letters
+from r1.tasks.multiple_choice.formats import corrected_letters
+from r1.tasks.multiple_choice.multiple_choice import MultipleChoiceTask, build_multiple_choice
 from r1.tasks.task import TaskConfig, TaskError, preflight
 
 MMLU = {"question": "2+2?", "choices": ["3", "4", "5", "6"], "answer": "B", "subject": "anatomy"}

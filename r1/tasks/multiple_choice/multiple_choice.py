@@ -15,7 +15,7 @@ from r1.rewards.choice import read_choice, read_json_choice
 from r1.rewards.format import FormatStyle
 from r1.tasks.benchmark_rows import HUB_OPTIONS, draw_test, read_benchmark, refuse_unknown_options
 from r1.tasks.grading import Score, grade_reply
-from r1.tasks.multiple_choice_formats import FORMATS, LETTERS, ChoiceFormat, ReplyForm
+from r1.tasks.multiple_choice.formats import FORMATS, LETTERS, ChoiceFormat, ReplyForm
 from r1.tasks.row_files import Row
 from r1.tasks.task import Split, TaskConfig, TaskError
 from r1.text.reasoning import Reasoning

@@ -8,7 +8,7 @@ import pytest
 
 from r1.evaluation.row_metrics.codeforces_rating import codeforces_numbers
 from r1.records import Completion
-from r1.tasks.code_problems import CodeTask
+from r1.tasks.programming.code_problems import CodeTask
 from r1.tasks.task import TaskConfig, TaskError, build_task
 
 PROBLEM = {

@@ -21,10 +21,10 @@ from reasoning_gym.factory import DATASETS
 from r1.records import Completion, Grade, Problem
 from r1.rewards.math import extract_answer, extract_boxed, is_formula
 from r1.rewards.verifier_pool import WorkerFailure
-from r1.tasks.answer_screen import is_plain_data, is_plain_expression
 from r1.tasks.grading import Score, grade_reply
-from r1.tasks.problem_stream import Entry, ProblemStream
-from r1.tasks.scorer_worker import scorer_request, shared_scorer_pool
+from r1.tasks.reasoning_gym.answer_screen import is_plain_data, is_plain_expression
+from r1.tasks.reasoning_gym.problem_stream import Entry, ProblemStream
+from r1.tasks.reasoning_gym.scorer_worker import scorer_request, shared_scorer_pool
 from r1.tasks.task import Split, TaskConfig, TaskError, nearest_names, question_key
 from r1.text.reasoning import Reasoning
 

@@ -23,15 +23,15 @@ from r1.tasks.benchmark_rows import (
     read_benchmark,
     refuse_unknown_options,
 )
-from r1.tasks.code_problems import GOLD, LIMIT_OPTIONS, CodeTask, code_checker
-from r1.tasks.code_tests import paired_tests
+from r1.tasks.programming.code_problems import GOLD, LIMIT_OPTIONS, CodeTask, code_checker
+from r1.tasks.programming.code_tests import paired_tests
 from r1.tasks.row_files import Row, read_rows
 from r1.tasks.task import TaskConfig, TaskError
 
 CODEFORCES = BenchmarkFiles(
     "codeforces",
     ("codeforces.jsonl", "codeforces.parquet", "problems.jsonl"),
-    how_to_get="Codeforces's problems are not shipped; supply rows as r1/tasks/codeforces.py says",
+    how_to_get="its problems are not shipped: supply rows as r1/tasks/programming/codeforces.py says",
 )
 _STANDINGS = ("standings.jsonl", "standings.json")
 _LANGUAGES = {"cpp": "C++17", "python": "Python 3"}

@@ -10,9 +10,9 @@ import pytest
 from reasoning_gym.factory import DATASETS
 
 from r1.records import Completion, Problem
-from r1.tasks import reasoning_gym as families
-from r1.tasks.reasoning_gym import ReasoningGymTask, build_reasoning_gym
-from r1.tasks.scorer_worker import shared_scorer_pool
+from r1.tasks.reasoning_gym import reasoning_gym as families
+from r1.tasks.reasoning_gym.reasoning_gym import ReasoningGymTask, build_reasoning_gym
+from r1.tasks.reasoning_gym.scorer_worker import shared_scorer_pool
 from r1.tasks.task import TaskConfig, TaskError, preflight, question_key
 
 
