@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from r1.rewards.answers.literals import Unreadable, in_scientific_notation, read_number
 from r1.rewards.answers.nodes import Call, Name, Node, Number
 
 _FUNCTION_NAMES = """
@@ -25,19 +26,11 @@ phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar
 _GREEK = frozenset(_GREEK_NAMES.split())
 _WORDS = sorted((*FUNCTIONS, *CONSTANTS, *_GREEK, "infinity"), key=len, reverse=True)
 _MULTI_ARGUMENT = frozenset(("gcd", "lcm", "max", "min", "binom", "root", "log"))
-_NUMBER = re.compile(r"\d+\.\d+|\.\d+|\d+\.(?![\d.])|\d+")
-_EXPONENT = re.compile(r"[eE]([-+]?\d{1,3})(?![\d.])")
-_REPEATING = re.compile(r"\\overline\{(\d+)\}|\\dot\{?(\d)\}?(?:(\d*)\\dot\{?(\d)\}?)?|\((\d+)\)")
-_ELLIPSIS = re.compile(r"\s*(?:\\ldots|\.\.\.|…)")
 _ACCENTED = re.compile(r"\\(vec|overrightarrow|hat|bar|overline|tilde|d?dot)(?![A-Za-z])")
 _OPERATORS = r"\cdot \times \div \} \rangle \pm \mp \rfloor \rceil"
 _NO_FACTOR = tuple(_OPERATORS.split())
 _MAX_CHARS = 2000
 _MAX_DEPTH = 60
-
-
-class Unreadable(Exception):
-    """The text is no expression that this reader knows."""
 
 
 @lru_cache(maxsize=8192)
@@ -125,7 +118,7 @@ class _Reader:
                     raise Unreadable("two numbers side by side are no product")
                 node = Call("*", (node, factor))
             else:
-                return _scientific(node)
+                return in_scientific_notation(node)
 
     def signed(self) -> Node:
         if self.take("+"):
@@ -213,58 +206,8 @@ class _Reader:
         return node
 
     def number(self) -> Node:
-        match = self.match(_NUMBER)
-        if match is None:
-            raise Unreadable("number")
-        end = self.position
-        digits = match[0].rstrip(".")
-        decimals = len(digits.partition(".")[2]) if "." in digits else None
-        if "." in match[0]:
-            if (repeated := self._repeating(digits)) is not None:
-                return repeated
-        elif self.peek("_") and self.text[self.position + 1 :][:1] in "{0123456789":
-            raise Unreadable("a number in another base")
-        if exponent := _EXPONENT.match(self.text, self.position):
-            self.position = exponent.end()
-            return Number(Fraction(digits) * Fraction(10) ** int(exponent[1]), decimals or 0, True)
-        self.position = end  # the space before the fraction of `1 1/2` matters
-        if decimals is None and (mixed := self._mixed(int(digits))) is not None:
-            return mixed
-        return Number(Fraction(digits), decimals)
-
-    def _repeating(self, digits: str) -> Number | None:
-        r"""0.1\overline{6}, 0.\dot{3}, 0.(3) and 0.333... as the fractions that they are."""
-        start, fixed = self.position, digits.partition(".")[2]
-        if match := self.match(_REPEATING):
-            if match[5] is not None and len(fixed) > 0 and self.text[start : start + 1] != "(":
-                raise Unreadable("repeating decimal")
-            period = match[1] or match[5] or (match[2] + (match[3] or "") + (match[4] or ""))
-        elif self.match(_ELLIPSIS):
-            shortest = re.search(r"(\d+?)\1+$", fixed)
-            if shortest is None:
-                raise Unreadable("an unending decimal")
-            period, fixed = shortest[1], fixed[: shortest.start()]
-            digits = digits.partition(".")[0] + "." + fixed
-        else:
-            return None
-        scale = Fraction(1, 10 ** len(fixed) * (10 ** len(period) - 1))
-        return Number(Fraction(digits.rstrip(".") or "0") + int(period) * scale)
-
-    def _mixed(self, whole: int) -> Number | None:
-        r"""`2\frac{5}{8}` and `2 5/8` are sums."""
-        pattern = (
-            r"\s*\\frac\s*(?:\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d)(?!\d)|(\d)\s*\{(\d+)\})"
-        )
-        match = re.compile(pattern + r"|\s+(\d+)/(\d+)(?![\d.])").match(self.text, self.position)
-        if match is None:
-            return None
-        above, below = (int(group) for group in match.groups() if group is not None)
-        if below == 0 or above >= below:
-            if match[0].lstrip().startswith("\\"):
-                return None
-            raise Unreadable("mixed number")
-        self.position = match.end()
-        return Number(whole + Fraction(above, below))
+        number, self.position = read_number(self.text, self.position)
+        return number
 
     def word(self) -> Node:
         """A name of a function or constant, or one letter: letters side by side are a product."""
@@ -375,25 +318,3 @@ class _Reader:
                 raise Unreadable("two numbers side by side are no product")
             node = Call("*", (node, factor))
         return node
-
-
-def _scientific(node: Node) -> Node:
-    r"""`1.2 \times 10^{3}` as the one literal that it is."""
-    if not isinstance(node, Call) or node.function != "*":
-        return node
-    mantissa, power = node.arguments
-    sign = 1
-    if isinstance(mantissa, Call) and mantissa.function == "neg":
-        sign, mantissa = -1, mantissa.arguments[0]
-    if not (isinstance(mantissa, Number) and isinstance(power, Call) and power.function == "^"):
-        return node
-    base, exponent = power.arguments
-    minus = isinstance(exponent, Call) and exponent.function == "neg"
-    if minus:
-        exponent = exponent.arguments[0]  # type: ignore[union-attr]
-    if not (base == Number(Fraction(10)) and isinstance(exponent, Number)):
-        return node
-    if exponent.value.denominator != 1 or exponent.value > 999:
-        return node
-    scale = Fraction(10) ** int(-exponent.value if minus else exponent.value)
-    return Number(sign * mantissa.value * scale, mantissa.decimals or 0, True)
