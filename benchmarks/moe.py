@@ -1,23 +1,27 @@
 """Grouped experts against a loop over experts: the same numbers, and how much faster.
 
-    python benchmarks/moe.py [--hidden 32 --inner 16] [--tokens 512] [--threads 1]
+    python benchmarks/moe.py [--shapes 64x32 512x128] [--tokens 512] [--threads 2] [--write]
 
 The loop is the one of the released inference code (deepseek-ai/DeepSeek-V3,
 inference/model.py, MoE.forward): expert after expert, each a module of its own, on the
 tokens that chose it. Measured are a forward pass, and a training step's forward and
-backward pass. Times are the CPU's, the best of several runs, so that other load on the
-machine does not count. At the default width both do little arithmetic and the cost of the
-256 experts' calls shows; the wider the experts, the more the arithmetic, which is the same.
+backward pass: medians of runs of both in turn, so that other load on the machine meets
+both. A shape is hidden size x inner size. The wider the experts, the more of the time is
+arithmetic and the reading of weights, which are the same for both. `--write` puts the
+table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from results_page import machine_lines, write_section
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,57 +53,49 @@ class LoopedExperts:
         return output_ND
 
 
-def best_seconds(compute: Callable[[], object], num_runs: int) -> float:
-    """CPU seconds of the fastest run; the first one warms up."""
-    times = []
-    for _ in range(num_runs + 1):
-        started = time.process_time()
-        compute()
-        times.append(time.process_time() - started)
-    return min(times[1:])
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Grouped experts against a loop over experts.")
-    parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--inner", type=int, default=16)
-    parser.add_argument("--experts", type=int, default=256)
-    parser.add_argument("--chosen", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=10)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    grouped = Experts(
+def make_experts(hidden: int, inner: int, num_experts: int) -> Experts:
+    """Random weights of the usual scale."""
+    experts = Experts(
         ModelConfig(
             architecture="DeepseekV3ForCausalLM",
             vocab_size=1,
-            hidden_size=args.hidden,
+            hidden_size=hidden,
             intermediate_size=1,
             num_hidden_layers=1,
             num_attention_heads=1,
             num_key_value_heads=1,
             head_dim=1,
-            n_routed_experts=args.experts,
-            moe_intermediate_size=args.inner,
+            n_routed_experts=num_experts,
+            moe_intermediate_size=inner,
         )
     )
     with torch.no_grad():
-        for parameter in grouped.parameters():
+        for parameter in experts.parameters():
             parameter.normal_(0, parameter.shape[-1] ** -0.5)
-    looped = LoopedExperts(grouped)
-    hidden_ND = torch.randn(args.tokens, args.hidden)
-    experts_NA = torch.rand(args.tokens, args.experts).topk(args.chosen).indices
-    weights_NA = torch.rand(args.tokens, args.chosen).softmax(-1)
-    inputs = (hidden_ND, experts_NA, weights_NA)
+    return experts
 
-    difference = (grouped(*inputs) - looped(*inputs)).abs().max().item()
-    print(
-        f"{args.experts} experts of {args.hidden} x {args.inner}, {args.chosen} a token, ", end=""
+
+def median_seconds(num_runs: int, *candidates: Callable[[], object]) -> list[float]:
+    """Wall-clock medians of runs in turn; the first round warms up."""
+    times: list[list[float]] = [[] for _ in candidates]
+    for _ in range(num_runs + 1):
+        for seconds, compute in zip(times, candidates, strict=True):
+            started = time.perf_counter()
+            compute()
+            seconds.append(time.perf_counter() - started)
+    return [statistics.median(seconds[1:]) for seconds in times]
+
+
+def measure(hidden: int, inner: int, args: argparse.Namespace) -> tuple[float, list[str]]:
+    """The largest difference between the two, and a row of the table."""
+    grouped = make_experts(hidden, inner, args.experts)
+    looped = LoopedExperts(grouped)
+    inputs = (
+        torch.randn(args.tokens, hidden),
+        torch.rand(args.tokens, args.experts).topk(args.chosen).indices,
+        torch.rand(args.tokens, args.chosen).softmax(-1),
     )
-    print(f"{args.tokens} tokens, {args.threads} thread(s)")
-    print(f"largest difference {difference:.1e} (bound {TOLERANCE:.0e})")
+    difference = (grouped(*inputs) - looped(*inputs)).abs().max().item()
 
     def forward(compute: Callable[..., Tensor]) -> None:
         with torch.no_grad():
@@ -109,17 +105,51 @@ def main() -> int:
         torch.autograd.grad(compute(*inputs).sum(), parameters)
 
     own: list[Tensor] = list(grouped.parameters())
-    for name, of_loop, of_groups in (
-        ("forward", lambda: forward(looped), lambda: forward(grouped)),
-        (
-            "forward and backward",
-            lambda: train(looped, looped.parameters),
-            lambda: train(grouped, own),
-        ),
+    row = [f"{hidden} x {inner}"]
+    for of_loop, of_groups in (
+        (lambda: forward(looped), lambda: forward(grouped)),
+        (lambda: train(looped, looped.parameters), lambda: train(grouped, own)),
     ):
-        slow, fast = best_seconds(of_loop, args.runs), best_seconds(of_groups, args.runs)
-        print(f"{name}: loop {slow * 1e3:.1f} ms, grouped {fast * 1e3:.1f} ms: {slow / fast:.1f}x")
-    return 0 if difference <= TOLERANCE else 1
+        slow, fast = median_seconds(args.runs, of_loop, of_groups)
+        row += [f"{slow * 1e3:.1f} ms", f"{fast * 1e3:.1f} ms", f"{slow / fast:.1f}x"]
+    return difference, [*row, f"{difference:.0e}"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Grouped experts against a loop over experts.")
+    shapes = ["32x16", "64x32", "128x64", "512x128"]
+    parser.add_argument("--shapes", nargs="+", default=shapes, metavar="HIDDENxINNER")
+    parser.add_argument("--experts", type=int, default=256)
+    parser.add_argument("--chosen", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument(
+        "--write", action="store_true", help="put the table into docs/benchmarks.md"
+    )
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    lines = [
+        f"{args.experts} experts, {args.chosen} a token, {args.tokens} tokens, fp32 on the CPU, "
+        f"medians of {args.runs} runs in turn.",
+        "",
+        "| hidden x inner | loop, forward | grouped | | loop, both passes | grouped | | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    largest = 0.0
+    machine = machine_lines(args.threads)
+    for shape in args.shapes:
+        hidden, inner = map(int, shape.split("x"))
+        difference, row = measure(hidden, inner, args)
+        largest = max(largest, difference)
+        lines.append(f"| {' | '.join(row)} |")
+    print("\n".join([*lines, "", *machine]))
+    if args.write:
+        page = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+        command = " ".join(["python", "benchmarks/moe.py", *sys.argv[1:]])
+        write_section(page, "Experts: grouped against a loop", command, [*lines, "", *machine])
+    return 0 if largest <= TOLERANCE else 1
 
 
 if __name__ == "__main__":
