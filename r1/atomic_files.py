@@ -78,14 +78,18 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Standard JSON: NaN and infinities, which it does not have, become null."""
+    """Standard JSON: NaN and infinities, which it does not have, become null.
+
+    Lone surrogates, which UTF-8 does not have, are written as JSON's escapes.
+    """
     try:
-        return json.dumps(
+        text = json.dumps(
             value, ensure_ascii=False, allow_nan=False, default=_jsonable, indent=indent
         )
     except ValueError:
         as_python = json.loads(json.dumps(value, default=_jsonable), parse_constant=lambda _: None)
-        return json.dumps(as_python, ensure_ascii=False, indent=indent)
+        text = json.dumps(as_python, ensure_ascii=False, indent=indent)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _jsonable(value: Any) -> Any:

@@ -30,6 +30,7 @@ from r1.backends.openai_http_reply import (
 )
 from r1.config import Config
 
+_JSON = {"content-type": "application/json"}
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _LONGEST_RETRY_AFTER_SECONDS = 600.0
 _CHECK_ATTEMPTS, _CHECK_TOKENS = 3, 16
@@ -188,9 +189,10 @@ class Server:
         self._client.close()
 
     def _send(self, url: str, body: Mapping[str, Any]) -> Reply:
+        content = json.dumps(body)  # ASCII: lone surrogates are escapes in it
         deadline = self._clock() + self.config.reply_timeout_seconds
         try:
-            with self._client.stream("POST", url, json=body) as response:
+            with self._client.stream("POST", url, content=content, headers=_JSON) as response:
                 if response.status_code != 200:
                     self._raise_status(response)
                 return assemble(self._chunks(response, deadline))

@@ -55,13 +55,18 @@ def assemble(chunks: Iterable[Any]) -> Reply:
     if parts.finish_reason in _INTERRUPTED:
         raise BrokenReply(f"the server interrupted the reply: {parts.finish_reason}")
     return Reply(
-        content="".join(parts.content),
-        reasoning="".join(parts.reasoning),
+        content=_whole("".join(parts.content)),
+        reasoning=_whole("".join(parts.reasoning)),
         finish_reason=parts.finish_reason,
         num_prompt_tokens=parts.num_prompt_tokens,
         num_completion_tokens=parts.num_completion_tokens,
         first_token_logprobs=parts.first_token_logprobs or {},
     )
+
+
+def _whole(text: str) -> str:
+    """Text whose surrogates, the halves of a character that a stream has cut, are joined."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def error_message(value: Any) -> str:

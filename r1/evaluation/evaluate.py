@@ -97,7 +97,7 @@ def evaluate(
     when the records there were made with other settings, prompts or weights, and
     ValueError when the split is empty.
     """
-    evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
+    evaluation = Evaluation(tokenizer, task, settings, records_path, weights)
     evaluation.run(generator)
     return result_of(evaluation.records(), evaluation.problems, settings)
 
@@ -113,20 +113,6 @@ def result_of(
             num_samples=settings.num_samples,
             equivalent=same_answer,
         )
-
-
-def sample_and_grade(
-    generator: Generator,
-    tokenizer: Tokenizer | None,
-    task: Task,
-    settings: EvaluationSettings,
-    records_path: Path,
-    weights: str = "",
-) -> list[Record]:
-    """Make the records that `evaluate` computes its result from; raises as it does."""
-    evaluation = _Evaluation(tokenizer, task, settings, records_path, weights)
-    evaluation.run(generator)
-    return evaluation.records()
 
 
 def chosen_problems(task: Task, settings: EvaluationSettings) -> list[Problem]:
@@ -158,8 +144,11 @@ class _Judged:
     message: str | None = None
 
 
-class _Evaluation:
-    """One evaluation's problems, prompts and records."""
+class Evaluation:
+    """One evaluation's problems, prompts and records.
+
+    Made before anything is generated or written; raises as `evaluate` does.
+    """
 
     def __init__(
         self,

@@ -364,3 +364,13 @@ def test_what_it_cannot_do(script: Script) -> None:
         with pytest.raises(ValueError, match="'q' has no messages"):
             opened.generate([GenerationRequest(id="q", prompt_ids=(1,))])
         assert opened.generate([]) == []
+
+
+def test_halves_of_a_character_in_two_chunks_are_one(script: Script) -> None:
+    pieces = [delta(content=mark) for mark in ("a<1>", "<2>", "<3>")] + [delta("stop")]
+    escapes = ((b"<1>", b"\\ud83d"), (b"<2>", b"\\ude00"), (b"<3>", b"\\ud800"))
+    for mark, escape in escapes:
+        pieces = [piece.replace(mark, escape) for piece in pieces]
+    script.default = streams(*pieces)
+    with generator(script) as opened:
+        assert opened.generate([request()])[0][0].text == "a\U0001f600\ufffd"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from r1.evaluation.evaluate import Evaluation, EvaluationSettings
+from r1.evaluation.record_file import Record
+from r1.generator import Generator
 from r1.records import Completion, GenerationRequest, Grade, Problem, Sample
-from r1.tasks.task import Split
+from r1.tasks.task import Split, Task
 
 Reply = Callable[[GenerationRequest, int], str]
 
@@ -89,3 +93,12 @@ class Scripted:
             finish_reason="stop",
             reported_tokens=len(text),
         )
+
+
+def sample_and_grade(
+    generator: Generator, task: Task, settings: EvaluationSettings, records_path: Path
+) -> list[Record]:
+    """The records of an evaluation without a tokenizer."""
+    evaluation = Evaluation(None, task, settings, records_path, "")
+    evaluation.run(generator)
+    return evaluation.records()

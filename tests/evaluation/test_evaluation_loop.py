@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from r1.evaluation.evaluate import EvaluationSettings, evaluate, sample_and_grade
+from r1.evaluation.evaluate import EvaluationSettings, evaluate
 from r1.evaluation.record_file import content_of
 from r1.evaluation.regrade import regrade
 from r1.records import Completion, GenerationRequest, Grade, Message, Problem, Sample
 from r1.run_log import RunError
 from r1.tasks.judged.answers import GoldRubric, read_simpleqa_label, simpleqa_parts
 from r1.tasks.judged.judged import JudgedTask, load_template
-from tests.evaluation.scripted import NumberTask, Scripted, TwoTryTask
+from tests.evaluation.scripted import NumberTask, Scripted, TwoTryTask, sample_and_grade
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,14 +76,14 @@ def test_a_conversation_is_one_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_after", range(10))
 def test_an_interrupted_conversation_goes_on_at_its_turn(tmp_path: Path, stop_after: int) -> None:
     whole = sample_and_grade(
-        Scripted(second_try), None, TwoTryTask(), settings(), tmp_path / "whole.jsonl"
+        Scripted(second_try), TwoTryTask(), settings(), tmp_path / "whole.jsonl"
     )
     path = tmp_path / "cut" / "records.jsonl"
     first = Scripted(second_try, stop_after=stop_after)
     with pytest.raises(KeyboardInterrupt):
-        sample_and_grade(first, None, TwoTryTask(), settings(), path)
+        sample_and_grade(first, TwoTryTask(), settings(), path)
     second = Scripted(second_try)
-    records = sample_and_grade(second, None, TwoTryTask(), settings(), path)
+    records = sample_and_grade(second, TwoTryTask(), settings(), path)
     assert list(map(content_of, records)) == list(map(content_of, whole))
     if stop_after > 6:  # first turns are over: none of them is asked again
         assert all(len(request.messages) > 1 for request in second.asked)
@@ -216,14 +216,14 @@ def test_prompts_that_do_not_fit_are_missing(
 KILLED = """
 import sys, time
 from pathlib import Path
-from r1.evaluation.evaluate import EvaluationSettings, sample_and_grade
-from tests.evaluation.scripted import Scripted, TwoTryTask
+from r1.evaluation.evaluate import EvaluationSettings
+from tests.evaluation.scripted import Scripted, TwoTryTask, sample_and_grade
 from tests.evaluation.test_evaluation_loop import second_try
 def slow(request, index):
     time.sleep(0.01)
     return second_try(request, index)
 settings = EvaluationSettings(num_samples=40)
-sample_and_grade(Scripted(slow), None, TwoTryTask(), settings, Path(sys.argv[1]))
+sample_and_grade(Scripted(slow), TwoTryTask(), settings, Path(sys.argv[1]))
 """
 
 
@@ -240,9 +240,9 @@ def test_killed_and_continued_gives_the_same_records(tmp_path: Path) -> None:
             time.sleep(0.002)
         process.wait()
     many = settings(num_samples=40)
-    records = sample_and_grade(Scripted(second_try), None, TwoTryTask(), many, path)
+    records = sample_and_grade(Scripted(second_try), TwoTryTask(), many, path)
     undisturbed = sample_and_grade(
-        Scripted(second_try), None, TwoTryTask(), many, tmp_path / "undisturbed.jsonl"
+        Scripted(second_try), TwoTryTask(), many, tmp_path / "undisturbed.jsonl"
     )
     assert list(map(content_of, records)) == list(map(content_of, undisturbed))
     assert len(records) == 120

@@ -41,7 +41,7 @@ class ReplyCache:
 
     def put(self, key: str, judge: str, reply: Reply) -> Reply:
         """Keep a reply and return the one that is kept: the first under its key."""
-        row = (key, judge, json.dumps(asdict(reply), ensure_ascii=False))
+        row = (key, judge, json.dumps(asdict(reply)))
         with self._open() as database:
             database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?)", row)
         return self.get(key) or reply

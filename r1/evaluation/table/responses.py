@@ -7,9 +7,10 @@ answer as a whole, as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,18 +75,20 @@ class Matched:
 def match_responses(
     path: Path,
     problems: Sequence[Problem],
-    larger_set: Sequence[Problem] = (),
+    larger_set: Callable[[], Sequence[Problem]] = tuple,
     instruction: str = "",
 ) -> Matched:
     """Read a file of responses and find the question of each row.
 
     Matched by id, else by the question's text, white space aside, with the task's
     `instruction` behind it. What is not in `problems` is a question of its own where the
-    row of the file brings a gold answer, else it is looked for in the larger set, and
-    within longer prompts. Rows of one question add up.
+    row of the file brings a gold answer, else it is looked for in the larger set, which is
+    read when it is needed, and within longer prompts. Rows of one question add up.
     Raises TaskError for rows without a reply, and when nothing matches.
     """
     rows = read_rows(path)
+    if not rows:
+        raise TaskError(f"{path}: holds no rows")
     finder = _Finder(problems, larger_set, instruction)
     replies: dict[str, list[str]] = {}
     scores: dict[str, list[float]] = {}
@@ -153,7 +156,10 @@ class _Finder:
     """Which problem a row answers."""
 
     def __init__(
-        self, problems: Sequence[Problem], larger_set: Sequence[Problem], instruction: str
+        self,
+        problems: Sequence[Problem],
+        larger_set: Callable[[], Sequence[Problem]],
+        instruction: str,
     ) -> None:
         self.used: dict[str, Problem] = {}
         self.unmatched: list[str] = []
@@ -162,7 +168,7 @@ class _Finder:
         self._problems = problems
         self._by_id = {problem.id: problem for problem in problems}
         self._by_text = {_plain(problem.question): problem for problem in problems}
-        self._larger = {_plain(problem.question): problem for problem in larger_set}
+        self._read_larger_set = larger_set
         self._instruction = _plain(instruction)
 
     def find(self, row: Row) -> Problem | None:
@@ -181,6 +187,10 @@ class _Finder:
             return None
         self.used[problem.id] = problem
         return problem
+
+    @cached_property
+    def _larger(self) -> dict[str, Problem]:
+        return {_plain(problem.question): problem for problem in self._read_larger_set()}
 
     def _key(self, text: str) -> str:
         key = _plain(text)

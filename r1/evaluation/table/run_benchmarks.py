@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from r1.config import save_config
 from r1.engine.engine import Engine
 from r1.engine.open_model import open_model
-from r1.evaluation.evaluate import chosen_problems, sample_and_grade
+from r1.evaluation.evaluate import Evaluation
 from r1.evaluation.run_evaluate import EvaluateConfig, fingerprint_weights
 from r1.evaluation.table.report import write_outputs
 from r1.evaluation.table.row_plan import RowPlan, check_disk, cost_table, plan_rows
@@ -116,21 +116,17 @@ def measure_row(plan: RowPlan, opened: Opened) -> None:
     """Make the records and the result of one row."""
     assert plan.task is not None
     config = plan.config
+    path = config.output / RECORDS_FILE
+    evaluation = Evaluation(opened.tokenizer, plan.task, config, path, opened.weights)
+    # Records of other settings have been refused: what is there keeps the config it was made by.
     save_config(config, config.output / CONFIG_FILE)
     num_before = len(getattr(opened.generator, "failures", ()))
-    records = sample_and_grade(
-        opened.generator,
-        opened.tokenizer,
-        plan.task,
-        config,
-        config.output / RECORDS_FILE,
-        opened.weights,
-    )
+    evaluation.run(opened.generator)
     # A server lists what it finally did not give; the engine gives everything.
     failures = getattr(opened.generator, "failures", ())[num_before:]
     notes = [f"{len(failures)} replies failed; first: {failures[0].reason}"] if failures else []
-    facts = row_facts(config, plan.task, chosen_problems(plan.task, config), notes)
-    write_row_result(config.output, plan.benchmark, records, facts)
+    facts = row_facts(config, plan.task, evaluation.problems, notes)
+    write_row_result(config.output, plan.benchmark, evaluation.records(), facts)
 
 
 def say(line: str) -> None:

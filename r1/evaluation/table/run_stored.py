@@ -58,7 +58,7 @@ def score_responses(
     refuse_without_judge(task)
     preflight(task, (config.split,))
     problems = chosen_problems(task, config)
-    matched = match_responses(path, problems, larger_set(benchmark.name), task.instruction)
+    matched = match_responses(path, problems, lambda: larger_set(benchmark.name), task.instruction)
     if isinstance(task, JudgedTask):
         num_replies = {name: len(texts) for name, texts in matched.replies.items()}
         say(estimate_cost(task, num_replies, matched.problems.values()).line())

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from r1.evaluation.record_file import read_records
 from r1.evaluation.table.responses import grade_responses, match_responses
 from r1.records import Problem
+from r1.run_log import JsonlLog, write_jsonl
 from r1.tasks.task import TaskError
 from tests.evaluation.scripted import NumberTask
 
@@ -47,7 +49,7 @@ def test_a_question_is_named_by_id_or_by_its_text(
     key = next(iter(row))
     text = " ".join(row[key].split()) if "User" in row[key] else row[key]
     matched = match_responses(
-        write(file, {key: text, field: ["2", "3"]}), PROBLEMS, (), "Be brief."
+        write(file, {key: text, field: ["2", "3"]}), PROBLEMS, list, "Be brief."
     )
     assert matched.replies == {"two": ["2", "3"]}
     assert (matched.num_samples, matched.unmatched) == (2, [])
@@ -73,7 +75,7 @@ def test_questions_from_elsewhere(file: Path) -> None:
         {"prompt": "What is 2 + 2?", "response": "4", "gt": 4},
         {"prompt": "What is love?", "response": "?"},
     )
-    matched = match_responses(path, PROBLEMS, LARGER)
+    matched = match_responses(path, PROBLEMS, lambda: LARGER)
     assert (matched.num_elsewhere, matched.num_own) == (1, 1)
     assert matched.unmatched == ["'What is love?'"]
     assert [p.answer for p in matched.problems.values()] == ["3", "4"]
@@ -109,3 +111,27 @@ def test_the_scores_of_a_file_are_kept_where_they_fit(file: Path) -> None:
     ]
     matched = match_responses(write(file, *rows), PROBLEMS)
     assert matched.file_scores == {"one": [1.0, 0.0]}
+
+
+def test_a_larger_set_is_read_when_it_is_needed(file: Path) -> None:
+    def larger() -> list[Problem]:
+        raise AssertionError("read without need")
+
+    rows = [{"id": "one", "response": "1"}, {"prompt": "My own?", "gold": "2", "response": "2"}]
+    assert match_responses(write(file, *rows), PROBLEMS, larger).num_own == 1
+
+
+def test_odd_characters_reach_the_records_as_they_are(file: Path, tmp_path: Path) -> None:
+    replies = ["\ud800", "a\x00b", "\u202e1"]
+    matched = match_responses(write(file, {"id": "one", "response": replies}), PROBLEMS)
+    records = grade_responses(NumberTask(), matched, "replies")
+    write_jsonl(tmp_path / "records.jsonl", records)
+    again = read_records(tmp_path / "records.jsonl")
+    assert [record["text"] for record in again.values()] == replies
+    JsonlLog(tmp_path / "log.jsonl").append({"text": "\ud800"})
+    assert (tmp_path / "log.jsonl").read_bytes() == b'{"text": "\\ud800"}\n'
+
+
+def test_an_empty_file_is_said_to_be_empty(file: Path) -> None:
+    with pytest.raises(TaskError, match="holds no rows"):
+        match_responses(write(file), PROBLEMS)

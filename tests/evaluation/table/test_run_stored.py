@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from r1.config import save_config
-from r1.evaluation.evaluate import sample_and_grade
 from r1.evaluation.judges.judges import JudgeConfig, ServerJudge
 from r1.evaluation.run_evaluate import RUN_RECORDS, EvaluateConfig
 from r1.evaluation.table.row_plan import plan_rows
@@ -17,7 +16,7 @@ from r1.records import GenerationRequest
 from r1.run_log import RunError
 from r1.tasks.task import build_task
 from tests.backends.conftest import Script, answers, script
-from tests.evaluation.scripted import Scripted
+from tests.evaluation.scripted import Scripted, sample_and_grade
 
 __all__ = ["script"]  # the fixture
 
@@ -167,8 +166,7 @@ def test_a_run_of_a_config_is_graded_again(tmp_path: Path) -> None:
         {"output": folder, "model": "tiny", "task": task, "num_samples": 2}
     )
     save_config(config, folder / "config.json")
-    problems = build_task(config.task)
-    sample_and_grade(Scripted(always_seven), None, problems, config, folder / RUN_RECORDS, "w")
+    sample_and_grade(Scripted(always_seven), build_task(config.task), config, folder / RUN_RECORDS)
     with pytest.raises(RunError, match="no finished evaluation; the command that began it goes on"):
         regrade_folder(folder)
     (folder / "stage.json").write_text('{"kind": "evaluate", "seconds": 3}')
@@ -185,3 +183,11 @@ def test_only_what_was_asked_last_is_in_the_numbers_of_a_regraded_row(tmp_path: 
     regrade_folder(folder)
     assert (before["num_present"], before["num_asked"]) == (8, 8)
     assert row_of(folder)["evaluation"] == before["evaluation"]
+
+
+def test_a_refused_run_leaves_the_config_of_the_records(tmp_path: Path) -> None:
+    folder = measured(tmp_path / "a")
+    before = (folder / "miniature/config.json").read_bytes()
+    with pytest.raises(RunError, match="other weights, prompts or sampling"):
+        measured(tmp_path / "a", "sampling.temperature=1.0")
+    assert (folder / "miniature/config.json").read_bytes() == before
