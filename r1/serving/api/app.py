@@ -149,11 +149,13 @@ def _add_status(app: FastAPI, service: Service) -> None:
             raise ApiError(503, "the model does not answer", headers={"retry-after": "5"})
         return JsonResponse({"status": "ok"})
 
-    @app.get(
-        "/metrics",
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
+    text = {
+        "description": "The metrics.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+    errors_only = {k: v for k, v in responses.documented(responses.Health).items() if k != 200}
+
+    @app.get("/metrics", response_class=Response, responses={**errors_only, 200: text})
     async def metrics() -> Response:
         """Prometheus metrics under vLLM's names."""
         return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")

@@ -135,8 +135,8 @@ def _delta_fields(delta: Delta, num_calls: int) -> dict[str, Any]:
 class _Parts:
     """What one reply has come to."""
 
-    thought: str = ""
-    answer: str = ""
+    thought: list[str] = field(default_factory=list)
+    answer: list[str] = field(default_factory=list)
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     content_logprobs: list[Any] = field(default_factory=list)
     thought_logprobs: list[Any] = field(default_factory=list)
@@ -144,8 +144,8 @@ class _Parts:
     stop_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
-        self.thought += delta.thought
-        self.answer += delta.answer
+        self.thought.append(delta.thought)
+        self.answer.append(delta.answer)
         self.tool_calls += wire.tool_calls(delta.tool_calls)
         logprobs = wire.chat_logprobs(delta)
         self.content_logprobs += logprobs["content"]
@@ -155,11 +155,12 @@ class _Parts:
 
     def choice(self, index: int, *, has_logprobs: bool) -> dict[str, Any]:
         """The choice of a whole response."""
+        thought, answer = "".join(self.thought) or None, "".join(self.answer)
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": self.answer if self.answer or not self.tool_calls else None,
-            "reasoning_content": self.thought or None,
-            "reasoning": self.thought or None,
+            "content": answer if answer or not self.tool_calls else None,
+            "reasoning_content": thought,
+            "reasoning": thought,
         }
         if self.tool_calls:
             message["tool_calls"] = self.tool_calls

@@ -108,20 +108,20 @@ async def _whole(
     service: Service, body: CompletionRequest, replies: list[Reply], name: str
 ) -> AsyncGenerator[bytes, None]:
     head = wire.envelope("text_completion", "cmpl", name)
-    texts = [_echo(service, body, index) for index in range(len(replies))]
-    offsets = [len(text) for text in texts]
+    texts = [[_echo(service, body, index)] for index in range(len(replies))]
+    offsets = [len(text[0]) for text in texts]
     logprobs: list[list[TokenLogprob]] = [[] for _ in replies]
     ends: list[tuple[str | None, str | None]] = [(None, None)] * len(replies)
     async with aclosing(service.deltas(replies)) as deltas:
         async for index, delta in deltas:
-            texts[index] += delta.answer
+            texts[index].append(delta.answer)
             logprobs[index] += delta.answer_logprobs
             if delta.finish_reason is not None:
                 ends[index] = delta.finish_reason, delta.stop_reason
     choices = [
         {
             "index": index,
-            "text": text,
+            "text": "".join(text),
             "logprobs": None
             if body.logprobs is None
             else wire.text_logprobs(logprobs[index], offsets[index]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -42,14 +43,21 @@ def run(model: ModelSide, settings: ServerSettings, listener: socket.socket) -> 
     """Serve until a signal; replies under way have `drain_seconds` to end."""
     app = build_app(model, settings)
     host, port = listener.getsockname()[:2]
-    print(f"{settings.model_name} at http://{host}:{port}/v1", file=sys.stderr, flush=True)
-    DrainingServer(app, settings).run(sockets=[listener])
+    shown = f"[{host}]" if ":" in host else host
+
+    def announce() -> None:
+        address = f"http://{shown}:{port}/v1"
+        print(f"{settings.model_name} at {address}", file=sys.stderr, flush=True)
+
+    DrainingServer(app, settings, announce).run(sockets=[listener])
 
 
 class DrainingServer(uvicorn.Server):
     """Uvicorn, whose application knows from the first signal on that it is to end."""
 
-    def __init__(self, app: FastAPI, settings: ServerSettings) -> None:
+    def __init__(
+        self, app: FastAPI, settings: ServerSettings, on_ready: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -64,6 +72,13 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets=sockets)
+        if self._on_ready is not None:
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests, let the others end."""

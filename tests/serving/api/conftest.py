@@ -31,6 +31,7 @@ from r1.serving.api.settings import ServerSettings
 from r1.text.tokenizer import Tokenizer
 
 TINY = "tiny"
+CLOSE = "Connection: close\r\n"
 
 
 @dataclass
@@ -76,12 +77,16 @@ class LiveServer:
         return response.json()
 
     def connect(self, path: str, body: bytes, headers: str = "") -> socket.socket:
-        """A raw connection with a request on it; the caller closes it."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        length = f"Content-Length: {len(body)}\r\n"
-        connection.sendall(f"{head}{length}{headers}\r\n".encode() + body)
-        return connection
+        return connect(self.port, path, body, headers)
+
+
+def connect(port: int, path: str, body: bytes, headers: str = "") -> socket.socket:
+    """A raw connection with a request on it; the caller closes it."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    length = f"Content-Length: {len(body)}\r\n"
+    connection.sendall(f"{head}{length}{headers}\r\n".encode() + body)
+    return connection
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -169,10 +174,11 @@ def make_server() -> Iterator[MakeServer]:
         server.__exit__()
 
 
-def tiny_engine_model(**settings: Any) -> EngineModel:
-    """The embedded model of R1-Zero's miniature, 1,024 tokens of context."""
+def tiny_engine_model(max_model_len: int = 1024, **settings: Any) -> EngineModel:
+    """The embedded model of R1-Zero's miniature."""
     model, tokenizer = open_model(TINY)
-    engine = Engine(model, tokenizer, EngineConfig(max_num_seqs=16, kv_cache_bytes=32 * 2**20))
+    config = EngineConfig(max_num_seqs=16, kv_cache_bytes=32 * 2**20, max_model_len=max_model_len)
+    engine = Engine(model, tokenizer, config)
     return EngineModel(engine, ServerSettings.model_validate(settings))
 
 

@@ -1,0 +1,76 @@
+"""5,000 requests made from the API's own schema: no 500, no reply that breaks the schema."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck
+
+from tests.serving.api.conftest import MakeServer, tiny_engine_model
+
+NUM_REQUESTS = 5000
+
+
+def test_every_route_documents_its_errors(make_server: MakeServer) -> None:
+    server = make_server(tiny_engine_model())
+    with server.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/models",
+        "/v1/tokenize",
+        "/v1/detokenize",
+        "/health",
+        "/metrics",
+    }
+    for path in paths.values():
+        for operation in path.values():
+            assert {"200", "400", "401"} <= operation["responses"].keys()
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [
+        not_a_server_error,
+        status_code_conformance,
+        content_type_conformance,
+        response_schema_conformance,
+    ]
+    server = make_server(tiny_engine_model(max_model_len=64))
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    statuses: Counter[tuple[str, int]] = Counter()
+    operations = [result.ok() for result in schema.get_all_operations()]
+    posts = [operation for operation in operations if operation.method == "post"]
+
+    for operation in operations:
+        strategies = [operation.as_strategy(mode) for mode in schemathesis.GenerationMode]
+        num_examples = NUM_REQUESTS // len(posts) if operation in posts else 5
+
+        @hypothesis.settings(
+            max_examples=num_examples,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )
+        @hypothesis.given(case=hypothesis.strategies.one_of(strategies))
+        def check(case: object, path: str = operation.path) -> None:
+            response = case.call_and_validate(checks=checks)  # pyright: ignore[reportAttributeAccessIssue]
+            statuses[path, response.status_code] += 1
+
+        check()
+    assert sum(statuses.values()) >= NUM_REQUESTS
+    assert statuses["/v1/chat/completions", 200] > 0
+    assert statuses["/v1/completions", 200] > 0
+    print(dict(statuses))
