@@ -85,3 +85,39 @@ def test_the_reason_says_what_differs(gold: str, answer: str, reason: str) -> No
 def test_hostile_answers_are_never_equal_and_never_crash(answer: str) -> None:
     assert check_answer("5", answer, read_question(None)).is_equal is not True
     assert check_answer(r"\sqrt{5}", answer, read_question(None)).is_equal is not True
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "question", "is_equal"),
+    [
+        ("0.112", "112 g", "How much oxygen (in kg) is required?", True),
+        ("0.112", "0.112 g", "How much oxygen (in kg) is required?", False),
+        ("7.02e5", "702 kJ/mol", r"Answer in $\mathrm{J} / \text{mole}$.", True),
+        ("7.02e5", r"7.02 \times 10^5 kJ/mol", r"Answer in $\mathrm{J} / \text{mole}$.", False),
+        ("3", "180 minutes", "How many hours did it take?", True),
+        ("3", "3 minutes", "How many hours did it take?", False),
+        (r"\frac{\pi}{3}", r"60^\circ", None, True),
+        (r"\frac{\pi}{3}", r"\frac{\pi}{3}^\circ", None, False),
+        (r"\lfloor\frac{2n-1}{5}\rfloor", r"\lfloor\frac{2n+1}{5}\rfloor", None, False),
+        (r"\lfloor\frac{n+1}{2}\rfloor", r"\lceil\frac{n}{2}\rceil", None, True),
+        (r"\lfloor x \rfloor", "x", None, False),
+        ("|x-y|", "x-y", None, False),
+        (r"(-1)^n", r"\cos(n\pi)", None, True),
+        (r"2^{1/2^{1000}}", "1", None, False),
+        ("x = 4, y = 3", "x = 4, x = 3", None, False),
+        ("A", "(A) or (B)", None, False),
+        ("ACD", "D, A and C", None, True),
+        (r"548\pi", "1721.6", r"Leave your answer in terms of $\pi$.", False),
+        (r"\text{Alice}", "Alice won the game.", "Who won the game?", True),
+        (r"\text{Alice}", "Bob won the game.", "Who won the game?", False),
+        ("x + ce^{-2x}", "y = x + Ke^{-2x}", "where $c$ is an arbitrary constant", True),
+        ("x + ce^{-2x}", "y = x + e^{-2x}", "where $c$ is an arbitrary constant", False),
+        ("f(n) = n", "f(x) = x", None, True),
+        (r"m\frac{dv}{dt} + bv = f", r"m\dot{v} = f - bv", None, True),
+        ("506_7", "506 7", None, False),
+    ],
+)
+def test_units_asked_for_step_functions_and_other_names(
+    gold: str, answer: str, question: str | None, is_equal: bool
+) -> None:
+    assert check_answer(gold, answer, read_question(question)).is_equal is is_equal
