@@ -27,9 +27,7 @@ from r1.tasks.benchmark_rows import (
 )
 from r1.tasks.grading import MathTask, OpenTask, boxed_instruction, shared_verifier
 from r1.tasks.row_files import READERS, Row, file_kind, read_rows
-from r1.tasks.task import Split, TaskConfig, TaskError, nearest_names, question_key
-
-_MAX_EXAMPLES = 3
+from r1.tasks.task import Split, TaskConfig, TaskError, first_of, nearest_names, question_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +270,8 @@ def _problems(
         except (ValueError, KeyError) as error:
             faults.append(f"{row.location}: {error.args[0]}")
     if faults:
-        more = "; ..." if len(faults) > _MAX_EXAMPLES else ""
-        examples = "; ".join(faults[:_MAX_EXAMPLES])
-        raise TaskError(f"{len(faults)} of {len(rows)} rows cannot be used: {examples}{more}")
+        examples = first_of(faults, "; ")
+        raise TaskError(f"{len(faults)} of {len(rows)} rows cannot be used: {examples}")
     return problems
 
 

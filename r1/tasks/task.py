@@ -303,6 +303,12 @@ def preflight(task: Task, splits: Sequence[Split] = ("train", "test")) -> None:
         raise TaskError(f"task {task.name!r}: {'; '.join(faults)}")
 
 
+def first_of(examples: Sequence[str], separator: str = ", ") -> str:
+    """Words for an error: the first three of many, and dots where there are more."""
+    more = [*examples[:_MAX_EXAMPLES], "..."]
+    return separator.join(examples if len(examples) <= _MAX_EXAMPLES else more)
+
+
 def question_key(question: str) -> str:
     """What makes two questions the same: their text, white space and case aside."""
     return " ".join(question.split()).casefold()
@@ -334,10 +340,7 @@ def _bad_golds(task: Task, problems: Sequence[Problem]) -> list[str]:
 
 
 def _fault(examples: list[str], what: str) -> list[str]:
-    if not examples:
-        return []
-    more = ", ..." if len(examples) > _MAX_EXAMPLES else ""
-    return [f"{len(examples)} {what}, first {', '.join(examples[:_MAX_EXAMPLES])}{more}"]
+    return [f"{len(examples)} {what}, first {first_of(examples)}"] if examples else []
 
 
 def _shortened(text: str, length: int = 60) -> str:

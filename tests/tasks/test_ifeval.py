@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from r1.records import Completion
 from r1.tasks.ifeval import IfevalScores, IfevalTask, build_ifeval, official_scores
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight
+from tests.tasks.rows import write_rows
 
 ROW: dict[str, Any] = {
     "key": 7,
@@ -20,11 +20,6 @@ ROW: dict[str, Any] = {
 
 def build(path: Path | None = None, **settings: Any) -> IfevalTask:
     return build_ifeval(TaskConfig(name="ifeval", path=path and str(path), **settings))
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def reply(text: str) -> Completion:
@@ -53,7 +48,7 @@ def test_packaged_prompts_are_the_published_ones(shared_dir: Path) -> None:
 
 
 def test_a_grade_says_all_of_it(tmp_path: Path) -> None:
-    task = build(write(tmp_path / "i.jsonl", ROW))
+    task = build(write_rows(tmp_path / "i.jsonl", ROW))
     (problem,) = task.problems("test")
     grade = task.grade(problem, reply("* one\n* two"))
     assert (grade.reward, grade.answer, grade.reason) == (1.0, None, "all instructions followed")
@@ -75,7 +70,7 @@ def test_a_grade_says_all_of_it(tmp_path: Path) -> None:
 
 
 def test_a_thought_is_not_graded_and_an_unclosed_one_follows_nothing(tmp_path: Path) -> None:
-    task = build(write(tmp_path / "i.jsonl", ROW))
+    task = build(write_rows(tmp_path / "i.jsonl", ROW))
     (problem,) = task.problems("test")
     bare = task.grade(problem, Completion("* one\n* two"))
     assert bare.reward == 1.0
@@ -87,7 +82,7 @@ def test_a_thought_is_not_graded_and_an_unclosed_one_follows_nothing(tmp_path: P
 
 def test_the_four_official_numbers(tmp_path: Path) -> None:
     one = {**ROW, "key": 1, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
-    task = build(write(tmp_path / "i.jsonl", ROW, one))
+    task = build(write_rows(tmp_path / "i.jsonl", ROW, one))
     both, single = task.problems("test")
     parts = [
         task.grade(both, reply("Sure, these:\n* one\n* two")).parts,  # strict 1 of 2, loose 2 of 2
@@ -103,7 +98,7 @@ def test_the_four_official_numbers(tmp_path: Path) -> None:
 def test_the_form_of_the_hub(tmp_path: Path) -> None:
     empty = dict.fromkeys(("num_bullets", "keywords", "relation", "language"))
     row = {**ROW, "kwargs": [empty, {**empty, "num_bullets": 2}]}
-    (problem,) = build(write(tmp_path / "i.jsonl", row)).problems("test")
+    (problem,) = build(write_rows(tmp_path / "i.jsonl", row)).problems("test")
     assert problem.metadata["kwargs"] == [{}, {"num_bullets": 2}]
 
 
@@ -118,7 +113,7 @@ def test_the_form_of_the_hub(tmp_path: Path) -> None:
 )
 def test_records_of_another_form(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        build(write(tmp_path / "i.jsonl", row))
+        build(write_rows(tmp_path / "i.jsonl", row))
 
 
 def test_some_of_the_prompts() -> None:

@@ -10,6 +10,7 @@ from r1.records import Completion, Problem
 from r1.tasks.grading import MathTask
 from r1.tasks.math_sets import MATH_SETS, boxed_or_plain, build_math_set
 from r1.tasks.task import TaskConfig, TaskError, build_task, grade_all, preflight
+from tests.tasks.rows import write_rows
 
 
 def build(name: str, path: Path | str | None = None, **settings: Any) -> MathTask:
@@ -20,11 +21,6 @@ def build(name: str, path: Path | str | None = None, **settings: Any) -> MathTas
     )
     assert isinstance(task, MathTask)
     return task
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def reply(answer: str) -> Completion:
@@ -91,7 +87,7 @@ def test_questions_of_math_with_several_answers(shared_dir: Path) -> None:
 
 def test_math_without_its_annotation_and_with_a_wrong_one(tmp_path: Path) -> None:
     row = {"problem": "1+1?", "level": "Level 1", "type": "Algebra", "solution": "\\boxed{2}"}
-    path = write_jsonl(tmp_path / "math_test_5000.jsonl", [row])
+    path = write_rows(tmp_path / "math_test_5000.jsonl", row)
     (problem,) = build("math", path).problems("test")
     assert problem.answer == "2" and "accepted_answers" not in problem.metadata
     annotation = tmp_path / "math_testset_annotation.json"
@@ -142,7 +138,7 @@ def test_golds_in_boxes(value: Any, gold: str) -> None:
 
 
 def test_a_solution_with_a_broken_box(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "m.jsonl", [{"problem": "1+1?", "solution": "\\boxed{2"}])
+    path = write_rows(tmp_path / "m.jsonl", {"problem": "1+1?", "solution": "\\boxed{2"})
     with pytest.raises(TaskError, match=r"answer field 'solution' has no complete \\boxed"):
         build("math", path)
 
@@ -155,7 +151,7 @@ def test_forms_of_the_hub(tmp_path: Path) -> None:
         "math": {"problem": "q?", "solution": "\\boxed{2}"},  # DigitalLearningGmbH/MATH-lighteval
     }
     for name, row in rows.items():
-        (problem,) = build(name, write_jsonl(tmp_path / f"{name}.jsonl", [row])).problems("test")
+        (problem,) = build(name, write_rows(tmp_path / f"{name}.jsonl", row)).problems("test")
         assert (problem.question, problem.answer) == ("q?", {
             "aime2025": "70", "minerva_math": "1.6", "cmath": "9", "math": "2",
         }[name])  # fmt: skip

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -13,12 +12,7 @@ from r1.records import Completion, Problem
 from r1.tasks.grading import MathTask
 from r1.tasks.question_answer import answer_text, build_question_answer, field_value, gsm8k_answer
 from r1.tasks.task import TaskConfig, TaskError, grade_all, preflight
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+from tests.tasks.rows import write_rows
 
 
 def sums(first: int, count: int) -> list[dict[str, Any]]:
@@ -30,7 +24,8 @@ def sums(first: int, count: int) -> list[dict[str, Any]]:
 def build(**settings: Any) -> MathTask:
     # A long limit: a busy machine must not turn a slow answer into a failed test.
     defaults = {"name": "jsonl", "verifier_timeout_seconds": 60.0}
-    task = build_question_answer(TaskConfig(**{**defaults, **settings}))
+    paths = {key: str(value) for key, value in settings.items() if isinstance(value, Path)}
+    task = build_question_answer(TaskConfig(**{**defaults, **settings, **paths}))
     assert isinstance(task, MathTask)
     return task
 
@@ -94,7 +89,7 @@ def test_chinese_rows_ask_in_chinese(shared_dir: Path) -> None:
 
 
 def test_one_file_is_divided_by_the_seed(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "a.jsonl", sums(0, 50))
+    path = write_rows(tmp_path / "a.jsonl", *sums(0, 50))
     task = build(path=path, num_test=10, seed=3)
     again = build(path=path, num_test=10, num_train=5, seed=3)
     other = build(path=path, num_test=10, seed=4)
@@ -109,7 +104,7 @@ def test_one_file_is_divided_by_the_seed(tmp_path: Path) -> None:
 
 def test_a_question_that_occurs_twice_stays_on_one_side(tmp_path: Path) -> None:
     rows = sums(0, 10) + [{**row, "question": row["question"].upper()} for row in sums(0, 10)]
-    task = build(path=write_rows(tmp_path / "a.jsonl", rows), num_test=6)
+    task = build(path=write_rows(tmp_path / "a.jsonl", *rows), num_test=6)
     keys = {
         split: {p.question.casefold() for p in task.problems(split)} for split in ("train", "test")
     }
@@ -117,10 +112,10 @@ def test_a_question_that_occurs_twice_stays_on_one_side(tmp_path: Path) -> None:
 
 
 def test_without_num_test_a_file_is_training_data_and_a_benchmark_is_not(tmp_path: Path) -> None:
-    task = build(path=write_rows(tmp_path / "a.jsonl", sums(0, 3)))
+    task = build(path=write_rows(tmp_path / "a.jsonl", *sums(0, 3)))
     assert (len(task.problems("train")), len(task.problems("test"))) == (3, 0)
     rows = [{"question": "q", "answer": "so\n#### 1,234"}]
-    task = build(name="gsm8k", path=write_rows(tmp_path / "b.jsonl", rows))
+    task = build(name="gsm8k", path=write_rows(tmp_path / "b.jsonl", *rows))
     assert [problem.answer for problem in task.problems("test")] == ["1234"]
 
 
@@ -136,21 +131,21 @@ def test_without_num_test_a_file_is_training_data_and_a_benchmark_is_not(tmp_pat
 def test_folders_as_data_sets_lay_them_out(tmp_path: Path, names: tuple[str, str]) -> None:
     for first, name in enumerate(names):
         rows = [{"question": f"q{first}", "answer": f"#### {first}"}]
-        write_rows(tmp_path / name, rows)
+        write_rows(tmp_path / name, *rows)
     task = build(name="gsm8k", path=str(tmp_path))
     assert [p.answer for split in ("train", "test") for p in task.problems(split)] == ["0", "1"]
 
 
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
     for shard in range(3):
-        write_rows(tmp_path / f"train-{shard:05}-of-00003.jsonl", sums(shard * 10, 2))
+        write_rows(tmp_path / f"train-{shard:05}-of-00003.jsonl", *sums(shard * 10, 2))
     answers = [problem.answer for problem in build(path=str(tmp_path)).problems("train")]
     assert answers == ["1", "2", "11", "12", "21", "22"]
 
 
 def test_train_and_test_paths_that_share_a_question_fail_preflight(tmp_path: Path) -> None:
-    train = write_rows(tmp_path / "x.jsonl", sums(0, 5))
-    test = write_rows(tmp_path / "y.jsonl", sums(4, 5))
+    train = write_rows(tmp_path / "x.jsonl", *sums(0, 5))
+    test = write_rows(tmp_path / "y.jsonl", *sums(4, 5))
     task = build(train_path=train, test_path=test)
     with pytest.raises(TaskError, match=r"1 test questions are also in the train split, first te"):
         preflight(task)
@@ -173,7 +168,7 @@ def test_train_and_test_paths_that_share_a_question_fail_preflight(tmp_path: Pat
     ],
 )
 def test_sources_that_are_not_there(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    write_rows(tmp_path / "a.jsonl", sums(0, 5))
+    write_rows(tmp_path / "a.jsonl", *sums(0, 5))
     settings = {
         key: value.format(tmp=tmp_path) if isinstance(value, str) else value
         for key, value in settings.items()
@@ -242,7 +237,7 @@ def test_fields_of_any_name_and_depth(tmp_path: Path) -> None:
         {"a.b": "second?", "m": {"golds": [[6.0], 5]}, "key": "k", "lang": "EN_us", "x": 2},
     ]
     task = build(
-        path=write_rows(tmp_path / "a.jsonl", rows),
+        path=write_rows(tmp_path / "a.jsonl", *rows),
         question_field="a.b",
         answer_field="m.golds.0",
         id_field="key",
@@ -275,14 +270,14 @@ def test_fields_of_any_name_and_depth(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_cannot_be_used(tmp_path: Path, rows: list[Any], message: str) -> None:
-    path = write_rows(tmp_path / "a.jsonl", rows)
+    path = write_rows(tmp_path / "a.jsonl", *rows)
     with pytest.raises(TaskError, match=message) as caught:
         build(path=path)
     assert "\n" not in str(caught.value)
 
 
 def test_an_empty_file_fails_preflight(tmp_path: Path) -> None:
-    task = build(path=write_rows(tmp_path / "a.jsonl", []))
+    task = build(path=write_rows(tmp_path / "a.jsonl"))
     with pytest.raises(TaskError, match=r"the train split is empty; the test split is empty"):
         preflight(task)
 
@@ -292,7 +287,7 @@ def test_unreadable_golds_and_double_ids_fail_preflight(tmp_path: Path) -> None:
         {"question": "a?", "answer": "12", "id": 1},
         {"question": "b?", "answer": "see the picture on the page above, all of it", "id": 1},
     ]
-    task = build(path=write_rows(tmp_path / "a.jsonl", rows), id_field="id")
+    task = build(path=write_rows(tmp_path / "a.jsonl", *rows), id_field="id")
     with pytest.raises(TaskError, match=r"1 ids occur .*'1' \(2 times\); 1 of 2 answers cannot"):
         preflight(task, splits=("train",))
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from r1.tasks.row_files import read_rows
-from r1.tasks.task import TaskError
+from r1.tasks.task import TaskError, first_of
 
 NO_ARTICLES = "no articles: the prompts have their addresses alone"
-_MAX_EXAMPLES = 3
 
 
 def frames_context(links: Sequence[Sequence[str]], articles: str | None) -> list[str]:
@@ -29,10 +28,9 @@ def frames_context(links: Sequence[Sequence[str]], articles: str | None) -> list
     texts = {link: find(article_key(link)) for group in links for link in group}
     missing = [link for link, text in texts.items() if text is None]
     if missing:
-        more = ", ..." if len(missing) > _MAX_EXAMPLES else ""
         raise TaskError(
             f"{articles}: {len(missing)} of {len(texts)} articles are missing, first "
-            f"{', '.join(missing[:_MAX_EXAMPLES])}{more}; leave options.articles out to give "
+            f"{first_of(missing)}; leave options.articles out to give "
             "the addresses alone"
         )
     return ["\n\n".join(str(texts[link]) for link in group) for group in links]

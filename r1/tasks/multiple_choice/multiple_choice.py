@@ -17,11 +17,10 @@ from r1.tasks.benchmark_rows import HUB_OPTIONS, draw_test, read_benchmark, refu
 from r1.tasks.grading import Score, grade_reply
 from r1.tasks.multiple_choice.formats import FORMATS, LETTERS, ChoiceFormat, ReplyForm
 from r1.tasks.row_files import Row
-from r1.tasks.task import Split, TaskConfig, TaskError
+from r1.tasks.task import Split, TaskConfig, TaskError, first_of
 from r1.text.reasoning import Reasoning
 
 _VERSION = "1"
-_MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,9 @@ def _problems(config: TaskConfig, form: ChoiceFormat, rows: Sequence[Row]) -> li
         else:
             problems += [problem] if problem is not None else []
     if faults:
-        more = "; ..." if len(faults) > _MAX_EXAMPLES else ""
-        examples = "; ".join(faults[:_MAX_EXAMPLES])
+        examples = first_of(faults, "; ")
         raise TaskError(
-            f"{len(faults)} of {len(rows)} rows are not of {config.name}'s form: {examples}{more}"
+            f"{len(faults)} of {len(rows)} rows are not of {config.name}'s form: {examples}"
         )
     return problems
 

@@ -31,7 +31,7 @@ from r1.tasks.task import TaskConfig, TaskError
 CODEFORCES = BenchmarkFiles(
     "codeforces",
     ("codeforces.jsonl", "codeforces.parquet", "problems.jsonl"),
-    how_to_get="its problems are not shipped: supply rows as r1/tasks/programming/codeforces.py says",
+    how_to_get="its problems are not shipped: supply rows as tasks/programming/codeforces.py says",
 )
 _STANDINGS = ("standings.jsonl", "standings.json")
 _LANGUAGES = {"cpp": "C++17", "python": "Python 3"}

@@ -332,3 +332,18 @@ def test_judging_reports() -> None:
     assert judge({"status": "too_much_output"}, ADD, 0).reason == "too much output"
     assert judge({"status": "signalled", "signal": 11}, ADD, 0).reason == "killed by signal 11"
     assert judge({}, ADD, 0).outcome == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("expected", "right", "wrong"),
+    [([9], [9, [9]], [8, [[9]]]), ([[1, 2]], [[1, 2], [[1, 2]]], [1]), ([], [[]], [None, 0])],
+)
+def test_expected_values_in_a_list_of_their_own(
+    expected: list[object], right: list[object], wrong: list[object]
+) -> None:
+    for values, outcome in ((right, "passed"), (wrong, "wrong")):
+        for value in values:
+            well = {"status": "exited", "exit_code": 0, "stdout": json.dumps(encode(value))}
+            assert judge(well, CallTests("f", (([3], expected),), True), 0).outcome == outcome
+    bare = {"status": "exited", "exit_code": 0, "stdout": "9"}
+    assert judge(bare, CallTests("f", (([3], [9]),)), 0).outcome == "wrong"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from r1.records import Completion, Problem
 from r1.tasks.multiple_choice.formats import corrected_letters
 from r1.tasks.multiple_choice.multiple_choice import MultipleChoiceTask, build_multiple_choice
 from r1.tasks.task import TaskConfig, TaskError, preflight
+from tests.tasks.rows import write_rows
 
 MMLU = {"question": "2+2?", "choices": ["3", "4", "5", "6"], "answer": "B", "subject": "anatomy"}
 GPQA = {
@@ -29,11 +29,6 @@ GPQA = {
 def build(name: str, path: Path | str | None = None, **settings: Any) -> MultipleChoiceTask:
     path = None if path is None else str(path)
     return build_multiple_choice(TaskConfig(name=name, path=path, **settings))
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -130,7 +125,7 @@ def test_a_pronoun_is_marked_where_it_stands(shared_dir: Path) -> None:
 
 
 def test_the_prompt_of_simple_evals(tmp_path: Path) -> None:
-    problem = build("mmlu", write_jsonl(tmp_path / "m.jsonl", [MMLU])).problems("test")[0]
+    problem = build("mmlu", write_rows(tmp_path / "m.jsonl", MMLU)).problems("test")[0]
     assert problem.question == (
         "Answer the following multiple choice question. The last line of your response should be "
         "of the following format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. "
@@ -149,7 +144,7 @@ def test_the_prompt_of_simple_evals(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_forms_of_mmlu_records(tmp_path: Path, row: dict[str, Any]) -> None:
-    problem = build("mmlu", write_jsonl(tmp_path / "m.jsonl", [row])).problems("test")[0]
+    problem = build("mmlu", write_rows(tmp_path / "m.jsonl", row)).problems("test")[0]
     assert (problem.answer, problem.metadata["subject"]) == ("B", "anatomy")
     assert problem.metadata["options"] == ["3", "4", "5", "6"]
 
@@ -183,7 +178,7 @@ def test_gpqa_must_be_supplied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_cluewsc_in_the_file_that_fewclue_has(tmp_path: Path) -> None:
     target = {"span1_text": "小明", "span1_index": 0, "span2_text": "他", "span2_index": 4}
     row = {"target": target, "idx": 7, "label": "false", "text": "小明说，他来了"}
-    path = write_jsonl(tmp_path / "test_public.json", [row, row])
+    path = write_rows(tmp_path / "test_public.json", row, row)
     task = build("cluewsc", path)
     problem = task.problems("test")[0]
     assert problem.answer == "B" and "小明说，【他】来了\n\nA) 是\nB) 否" in problem.question
@@ -248,7 +243,7 @@ def test_corrections_of_mmlu_redux(correction: str | None, expected: str) -> Non
 
 
 def test_only_what_follows_the_thought_counts(tmp_path: Path) -> None:
-    task = build("mmlu", write_jsonl(tmp_path / "m.jsonl", [MMLU]))
+    task = build("mmlu", write_rows(tmp_path / "m.jsonl", MMLU))
     problem = task.problems("test")[0]
     grade = task.grade(problem, reply("Answer: B"))
     assert (grade.reward, grade.answer, grade.reason) == (1.0, "B", "letter")
@@ -264,7 +259,7 @@ def test_only_what_follows_the_thought_counts(tmp_path: Path) -> None:
 
 def test_every_correct_option_of_a_redone_question_is_accepted(tmp_path: Path) -> None:
     row = {**MMLU, "answer": 0, "error_type": "multiple_correct_answers", "correct_answer": "1, 3"}
-    task = build("mmlu_redux", write_jsonl(tmp_path / "r.jsonl", [row]))
+    task = build("mmlu_redux", write_rows(tmp_path / "r.jsonl", row))
     problem = task.problems("test")[0]
     json_reply = '```json\n{{"reasoning": "...", "answer": "{}"}}\n```'
     rewards = [task.grade(problem, reply(json_reply.format(x))).reward for x in "ABCD"]
@@ -286,12 +281,12 @@ def test_records_and_options_that_cannot_be_used(
     tmp_path: Path, name: str, row: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TaskError, match=message) as caught:
-        build(name, write_jsonl(tmp_path / "m.jsonl", [row]), options=options)
+        build(name, write_rows(tmp_path / "m.jsonl", row), options=options)
     assert "\n" not in str(caught.value)
 
 
 def test_a_benchmark_has_no_training_problems(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "m.jsonl", [MMLU] * 5)
+    path = write_rows(tmp_path / "m.jsonl", *[MMLU] * 5)
     assert len(build("mmlu", path, num_test=3).problems("test")) == 3
     with pytest.raises(TaskError, match="no problems to train on"):
         build("mmlu", path, num_train=3)

@@ -13,6 +13,7 @@ from r1.tasks.programming.code_tests import livecodebench_tests
 from r1.tasks.task import TaskConfig, TaskError, build_task, preflight
 from r1.training.grpo import GrpoConfig, run_grpo
 from tests.tasks.programming.test_code_tests import packed
+from tests.tasks.rows import write_rows
 
 STDIN_RECORD = {
     "question_title": "Sum",
@@ -58,11 +59,6 @@ MBPP_RECORD = {
 }
 
 
-def write(path: Path, *records: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
-
-
 def task_of(name: str, path: Path, **settings: Any) -> CodeTask:
     task = build_task(TaskConfig(name=name, path=str(path), **settings))
     assert isinstance(task, CodeTask)
@@ -83,7 +79,7 @@ def grade(task: CodeTask, code: str, split: str = "test", index: int = 0) -> Gra
 def test_livecodebench_rows_and_window(tmp_path: Path) -> None:
     old = {**STDIN_RECORD, "question_id": "old", "contest_date": "2024-07-31T00:00:00"}
     new = {**STDIN_RECORD, "question_id": "new", "contest_date": "2025-02-01T00:00:00"}
-    path = write(tmp_path / "lcb.jsonl", old, STDIN_RECORD, FUNCTION_RECORD, new)
+    path = write_rows(tmp_path / "lcb.jsonl", old, STDIN_RECORD, FUNCTION_RECORD, new)
     names = [p.id for p in task_of("livecodebench", path).problems("test")]
     assert names == ["abc999_a", "3999"]
     window = {"window_start": "2024-07-31", "window_end": "2024-12"}
@@ -94,8 +90,8 @@ def test_livecodebench_rows_and_window(tmp_path: Path) -> None:
 
 
 def test_all_files_of_the_release_are_read(tmp_path: Path) -> None:
-    write(tmp_path / "test.jsonl", STDIN_RECORD)
-    write(tmp_path / "test5.jsonl", FUNCTION_RECORD)
+    write_rows(tmp_path / "test.jsonl", STDIN_RECORD)
+    write_rows(tmp_path / "test5.jsonl", FUNCTION_RECORD)
     assert len(task_of("livecodebench", tmp_path).problems("test")) == 2
 
 
@@ -124,7 +120,7 @@ def test_livecodebench_prompts_word_for_word() -> None:
 
 
 def test_livecodebench_grades(tmp_path: Path) -> None:
-    task = task_of("livecodebench", write(tmp_path / "l.jsonl", STDIN_RECORD, FUNCTION_RECORD))
+    task = task_of("livecodebench", write_rows(tmp_path / "l.jsonl", STDIN_RECORD, FUNCTION_RECORD))
     right = grade(task, "a, b = map(int, input().split())\nprint(a + b)")
     assert (right.reward, right.reason) == (1.0, "passed: 2 tests passed")
     # The private test is the second one; the draft in the thought was not run.
@@ -141,7 +137,7 @@ def test_livecodebench_grades(tmp_path: Path) -> None:
 
 
 def test_replies_without_a_program(tmp_path: Path) -> None:
-    task = task_of("livecodebench", write(tmp_path / "l.jsonl", STDIN_RECORD))
+    task = task_of("livecodebench", write_rows(tmp_path / "l.jsonl", STDIN_RECORD))
     [problem] = task.problems("test")
     for text in ("<think>\n```python\nprint(3)\n```", "It is 3.", "```cpp\nint main() {}\n```", ""):
         assert task.grade(problem, Completion(text)).reward == 0.0
@@ -151,7 +147,7 @@ def test_a_broken_sandbox_gives_no_reward(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(self: Sandbox, files: object = None) -> object:
         raise SandboxFailure("the supervisor died")
 
-    task = task_of("livecodebench", write(tmp_path / "l.jsonl", STDIN_RECORD))
+    task = task_of("livecodebench", write_rows(tmp_path / "l.jsonl", STDIN_RECORD))
     monkeypatch.setattr(Sandbox, "open", fail)
     result = task.grade(task.problems("test")[0], Completion("```python\nprint(3)\n```"))
     assert (result.reward, result.reason) == (None, "failed: the supervisor died")
@@ -161,7 +157,7 @@ def test_a_broken_sandbox_gives_no_reward(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_humaneval(tmp_path: Path) -> None:
-    task = task_of("humaneval", write(tmp_path / "h.jsonl", HUMANEVAL_RECORD))
+    task = task_of("humaneval", write_rows(tmp_path / "h.jsonl", HUMANEVAL_RECORD))
     [problem] = task.problems("test")
     assert problem.question.startswith("Read the following function signature and docstring")
     assert problem.question.endswith(HUMANEVAL_RECORD["prompt"])
@@ -173,14 +169,14 @@ def test_humaneval(tmp_path: Path) -> None:
 
 def test_code_without_a_block(tmp_path: Path) -> None:
     """HumanEval asks for code alone; R1-Zero's `<answer>` may hold nothing else."""
-    task = task_of("humaneval", write(tmp_path / "h.jsonl", HUMANEVAL_RECORD))
+    task = task_of("humaneval", write_rows(tmp_path / "h.jsonl", HUMANEVAL_RECORD))
     if task.checker.fault():
         pytest.skip(task.checker.fault())
     [problem] = task.problems("test")
     bare = "<think>x</think>\ndef successor(x):\n    return x + 1"
     assert task.grade(problem, Completion(bare)).reward == 1.0
     assert task.grade(problem, Completion("<think>x</think>I cannot.")).reward == 0.0
-    task = task_of("livecodebench", write(tmp_path / "l.jsonl", STDIN_RECORD))
+    task = task_of("livecodebench", write_rows(tmp_path / "l.jsonl", STDIN_RECORD))
     [problem] = task.problems("test")
     code = "a, b = map(int, input().split())\nprint(a + b)"
     tagged = Completion(f"<think>x</think> <answer>\n{code}\n</answer>")
@@ -197,7 +193,7 @@ def test_humaneval_programs_are_whole() -> None:
 
 def test_mbpp(tmp_path: Path) -> None:
     records = [{**MBPP_RECORD, "task_id": number} for number in (10, 11, 510, 511)]
-    task = task_of("mbpp", write(tmp_path / "m.jsonl", *records))
+    task = task_of("mbpp", write_rows(tmp_path / "m.jsonl", *records))
     problems = task.problems("test")
     assert [problem.id for problem in problems] == ["11", "510"]
     assert "Your code should pass these tests:\n\nassert double(2) == 4\n" in problems[0].question
@@ -214,7 +210,7 @@ def test_own_problems_for_training(tmp_path: Path) -> None:
         for n in range(6)
     ]
     rows[5] = {"prompt": "f", "tests": ["assert f(1) == 2"], "starter_code": "def f(x):"}
-    task = task_of("code", write(tmp_path / "own.jsonl", *rows), num_test=2)
+    task = task_of("code", write_rows(tmp_path / "own.jsonl", *rows), num_test=2)
     train, test = task.problems("train"), task.problems("test")
     assert (len(train), len(test)) == (4, 2)
     assert not {p.id for p in train} & {p.id for p in test}
@@ -228,7 +224,7 @@ def test_own_problems_for_training(tmp_path: Path) -> None:
 
 def test_one_step_of_training_on_code(tmp_path: Path) -> None:
     """The reward of a training step is what its programs did in the sandbox."""
-    path = write(
+    path = write_rows(
         tmp_path / "own.jsonl", {"question": "3?", "tests": [{"input": "", "output": "3"}]}
     )
     task = task_of("code", path)
@@ -250,13 +246,13 @@ def test_one_step_of_training_on_code(tmp_path: Path) -> None:
 
 def test_a_problems_own_time_limit(tmp_path: Path) -> None:
     row = {"question": "Wait.", "tests": [{"input": "", "output": "1"}], "time_limit": 0.2}
-    task = task_of("code", write(tmp_path / "own.jsonl", row), options={"test_seconds": 20})
+    task = task_of("code", write_rows(tmp_path / "own.jsonl", row), options={"test_seconds": 20})
     slow = "for _ in range(3 * 10**7): pass\nprint(1)"
     assert grade(task, slow, "train").reason == "timed_out: test 1 of 1: the time limit"
 
 
 def test_preflight_names_problems_without_tests(tmp_path: Path) -> None:
-    task = task_of("code", write(tmp_path / "own.jsonl", {"question": "Nothing.", "tests": []}))
+    task = task_of("code", write_rows(tmp_path / "a.jsonl", {"question": "None.", "tests": []}))
     if task.checker.fault():
         pytest.skip(task.checker.fault())
     with pytest.raises(TaskError, match=r"1 of 1 answers cannot be verified.*no tests"):
@@ -279,7 +275,7 @@ def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_limits_are_checked(tmp_path: Path) -> None:
-    path = write(tmp_path / "own.jsonl", {"question": "q", "tests": ["assert f()"]})
+    path = write_rows(tmp_path / "own.jsonl", {"question": "q", "tests": ["assert f()"]})
     with pytest.raises(TaskError, match="test_seconds must be above 0, not -1"):
         task_of("code", path, options={"test_seconds": -1})
 
@@ -287,9 +283,8 @@ def test_limits_are_checked(tmp_path: Path) -> None:
 def test_loading_keeps_large_tests_packed(tmp_path: Path) -> None:
     large = packed(json.dumps([{"input": "x" * 10**6, "output": "y", "testtype": "stdin"}] * 20))
     assert len(large) < 10**6
-    task = task_of(
-        "livecodebench", write(tmp_path / "l.jsonl", {**STDIN_RECORD, "private_test_cases": large})
-    )
+    record = {**STDIN_RECORD, "private_test_cases": large}
+    task = task_of("livecodebench", write_rows(tmp_path / "l.jsonl", record))
     [problem] = task.problems("test")
     assert problem.metadata["private_test_cases"] == large
     assert len(getattr(livecodebench_tests(problem.metadata), "pairs")) == 21  # noqa: B009

@@ -74,7 +74,7 @@ def test_functional_tests() -> None:
         ),
         (
             {"tests": {"inputs": [[1, [2]]], "outputs": [3], "fn_name": "f"}},
-            CallTests("f", (([1, [2]], 3),)),
+            CallTests("f", (([1, [2]], 3),), may_be_wrapped=True),
         ),
         ({"tests": ["assert f(1) == 2"]}, AssertTests("assert f(1) == 2")),
         (

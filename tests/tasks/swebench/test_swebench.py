@@ -20,6 +20,7 @@ from r1.tasks.swebench.container import (
 from r1.tasks.swebench.patch import patch_of_reply
 from r1.tasks.swebench.swebench import SweBenchTask, build_swebench
 from r1.tasks.task import TaskConfig, TaskError, build_task
+from tests.tasks.rows import write_rows
 
 LOCALISATION = "swebench_localisation"
 GOLD = """diff --git a/src/calc.py b/src/calc.py
@@ -66,9 +67,7 @@ REPAIR = (
 
 
 def write_records(tmp_path: Path, *records: dict[str, Any]) -> str:
-    path = tmp_path / "swe.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return str(path)
+    return str(write_rows(tmp_path / "swe.jsonl", *records))
 
 
 def localisation_task(tmp_path: Path, **options: Any) -> SweBenchTask:
