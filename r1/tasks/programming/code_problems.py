@@ -200,18 +200,18 @@ def build_code(config: TaskConfig) -> CodeTask:
     if config.path is None and config.train_path is None and config.test_path is None:
         raise TaskError("task 'code': set path, or train_path and test_path")
     if config.path is not None:
-        rows = _rows(config, config.path, "train")
-        test_rows = draw(rows, config.num_test or 0, f"{config.seed}:test", config.name)
-        taken = {row.location for row in test_rows}
-        train_rows = [row for row in rows if row.location not in taken]
+        problems = _own_problems(config, _rows(config, config.path, "train"), "row")
+        test = draw(problems, config.num_test or 0, f"{config.seed}:test", config.name)
+        taken = {problem.id for problem in test}
+        train = [problem for problem in problems if problem.id not in taken]
     else:
-        train_rows = _rows(config, config.train_path, "train")
-        test_rows = draw_test(_rows(config, config.test_path, "test"), config)
-    train_rows = draw(train_rows, config.num_train, f"{config.seed}:train", config.name)
+        train = _own_problems(config, _rows(config, config.train_path, "train"), "train")
+        test = _own_problems(config, _rows(config, config.test_path, "test"), "test")
+        test = draw_test(test, config)
     return CodeTask(
         name=config.name,
-        train=[_own_problem(config, row) for row in train_rows],
-        test=[_own_problem(config, row) for row in test_rows],
+        train=draw(train, config.num_train, f"{config.seed}:train", config.name),
+        test=test,
         checker=code_checker(config),
         instruction=_FENCE_REQUEST if config.instruction is None else config.instruction,
         format_style=config.format_style,
@@ -322,14 +322,18 @@ def _problem(config: TaskConfig, row: Row, id_field: str, question: str) -> Prob
     return Problem(row.text(id_field), question, GOLD, task=config.name, metadata=row.data)
 
 
-def _own_problem(config: TaskConfig, row: Row) -> Problem:
-    field = config.question_field or ("question" if "question" in row.data else "prompt")
-    question = row.text(field).strip()
-    starter = row.data.get("starter_code")
-    if starter:
-        question += f"\n\n{_LCB_STARTER}\n```python\n{starter}\n```"
-    name = row.data.get(config.id_field or "id", row.location)
-    return Problem(str(name), question, GOLD, task=config.name, metadata=row.data)
+def _own_problems(config: TaskConfig, rows: Sequence[Row], prefix: str) -> list[Problem]:
+    problems = []
+    for number, row in enumerate(rows):
+        field = config.question_field or ("question" if "question" in row.data else "prompt")
+        question = row.text(field).strip()
+        starter = row.data.get("starter_code")
+        if starter:
+            question += f"\n\n{_LCB_STARTER}\n```python\n{starter}\n```"
+        # Not the file's name: an id is the same wherever the file lies.
+        name = str(row.data.get(config.id_field or "id", f"{prefix}-{number}"))
+        problems.append(Problem(name, question, GOLD, task=config.name, metadata=row.data))
+    return problems
 
 
 def _seconds(value: Any) -> float | None:

@@ -216,6 +216,7 @@ def test_own_problems_for_training(tmp_path: Path) -> None:
     assert not {p.id for p in train} & {p.id for p in test}
     assert "```python" in task.instruction
     everything = task_of("code", tmp_path / "own.jsonl")
+    assert [p.id for p in everything.problems("train")] == ["0", "1", "2", "3", "4", "row-5"]
     assert everything.problems("train")[5].question.endswith("```python\ndef f(x):\n```")
     assert grade(everything, "print(int(input()) + 3)", "train", 3).reward == 1.0
     assert grade(everything, "def f(x): return x + 1", "train", 5).reward == 1.0
