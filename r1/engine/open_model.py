@@ -11,6 +11,7 @@ from r1.engine.engine_config import EngineConfig
 from r1.generator import Generator
 from r1.models.architectures import parse_dtype
 from r1.models.catalogue import resolve_model
+from r1.models.fp8_linear import has_fp8_matmul
 from r1.models.hf_checkpoint import load_language_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig, unknown_name_message
@@ -21,16 +22,19 @@ GeneratorFactory = Callable[[LanguageModel, Tokenizer, EngineConfig], Generator]
 
 
 def open_model(
-    name: str, *, dtype: str | None = None, device: str = "auto"
+    name: str, *, dtype: str | None = None, device: str = "auto", is_trained: bool = True
 ) -> tuple[LanguageModel, Tokenizer]:
     """A model and its tokenizer by catalogue name, path or hub id.
 
-    `dtype` None keeps the checkpoint's own. Raises ValueError when it cannot be opened
-    or is no language model.
+    `dtype` None keeps the checkpoint's own; weights in FP8 stay so where the device
+    multiplies them and the model is not to be trained (`is_trained`). Raises
+    ValueError when it cannot be opened or is no language model.
     """
     path = resolve_model(name)
     chosen = None if dtype is None else parse_dtype(dtype)
-    model = load_language_model(path, dtype=chosen, device=choose_device(device))
+    place = choose_device(device)
+    is_fp8 = not is_trained and dtype is None and has_fp8_matmul(place)
+    model = load_language_model(path, dtype=chosen, device=place, is_fp8=is_fp8)
     tokenizer = load_tokenizer(path)
     check_vocabulary(tokenizer, model.config, path)
     return model, tokenizer

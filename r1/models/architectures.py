@@ -12,6 +12,7 @@ from r1.models.deepseek_v3 import (
     DeepseekV3ForCausalLM,
     DeepseekV3ForSequenceClassification,
 )
+from r1.models.fp8_linear import keep_in_fp8
 from r1.models.language_model import LanguageModel, SequenceScorer
 from r1.models.layers import RMSNorm
 from r1.models.llama import LlamaForCausalLM, LlamaForSequenceClassification
@@ -50,14 +51,26 @@ def parse_dtype(name: str) -> torch.dtype:
     return DTYPES[short]
 
 
-def allocate_model(config: ModelConfig, dtype: torch.dtype, device: str | torch.device) -> Model:
-    """A model with uninitialised weights, to be filled by a checkpoint loader."""
+def allocate_model(
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: str | torch.device,
+    *,
+    is_fp8: bool = False,
+) -> Model:
+    """A model with uninitialised weights, to be filled by a checkpoint loader.
+
+    `is_fp8` keeps in FP8 what a checkpoint of that format stores so; it cannot be trained.
+    """
     with torch.device("meta"):
         model = ARCHITECTURES[config.architecture](config)
+        if is_fp8:
+            keep_in_fp8(model)
 
     def allocate(meta: Tensor) -> Tensor:
-        # What no gradient trains, the routers' selection bias, stays fp32 as in the release.
-        chosen = dtype if meta.requires_grad else torch.float32
+        # What no gradient trains stays as it is in the release: the routers' selection bias
+        # in fp32, and weights in FP8 with their scales.
+        chosen = dtype if meta.requires_grad else meta.dtype
         return torch.empty(meta.shape, dtype=chosen, device=device)
 
     # Module.to_empty does the same through empty_like, which imports half a second of torch

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from r1.models.attention import AttentionPlan, KVCache
 from r1.models.deepseek_layer import DeepseekDecoderLayer
+from r1.models.fp8 import SCALE_SUFFIX
 from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
 from r1.models.layers import Embedding, RMSNorm, RotaryEmbedding
 from r1.models.model_config import ModelConfig
@@ -131,7 +132,8 @@ def _split_experts(named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, T
         if not is_stack:
             yield name, tensor
             continue
+        projection, scale, _ = projection.partition(SCALE_SUFFIX)
         names = ("gate_proj", "up_proj") if projection == "gate_up_proj" else (projection,)
         for index, expert in enumerate(tensor):
             for part_name, part in zip(names, expert.chunk(len(names)), strict=True):
-                yield f"{prefix}.experts.{index}.{part_name}.weight", part
+                yield f"{prefix}.experts.{index}.{part_name}.weight{scale}", part

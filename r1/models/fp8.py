@@ -83,7 +83,7 @@ def dequantize_blocks(
 
 def quantized_tensors(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     """What a checkpoint in FP8 stores for a weight: itself, or its two tensors."""
-    if not is_quantized(name, tensor):
+    if not is_quantized(name, tensor) or tensor.dtype == torch.float8_e4m3fn:
         yield name, tensor
         return
     weight, scale_inv = quantize_blocks(tensor)

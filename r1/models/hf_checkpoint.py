@@ -44,16 +44,20 @@ _TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.floa
 
 
 def load_model(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    is_fp8: bool = False,
 ) -> Model:
     """Open a checkpoint folder, or a `.gguf` file, as a model.
 
     `dtype` None keeps the checkpoint's own (fp32 for GGUF, whose weights are
-    dequantised; so are those in FP8). Weights are memory-mapped and copied tensor by
-    tensor, so the peak is the model itself and one tensor. Raises ValueError, in one
-    line, for a missing folder or file, a pickle checkpoint, a damaged file, an
-    unsupported config, and for tensors that are missing, unexpected or of the wrong
-    shape.
+    dequantised; so are those in FP8, unless `is_fp8` keeps them for inference). Weights
+    are memory-mapped and copied tensor by tensor, so the peak is the model itself and one
+    tensor. Raises ValueError, in one line, for a missing folder or file, a pickle
+    checkpoint, a damaged file, an unsupported config, and for tensors that are missing,
+    unexpected or of the wrong shape.
     """
     path = Path(path)
     recover_folder(path)
@@ -70,11 +74,13 @@ def load_model(
     model_config = _as_stored(config, stored)
     check_stored(model_config, _without_scales(config, stored), source=str(path))
     try:
-        model = allocate_model(model_config, dtype, device)
+        is_fp8 = is_fp8 and "quantization_config" in config.extra
+        model = allocate_model(model_config, dtype, device, is_fp8=is_fp8)
     except (RuntimeError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: no memory for its weights on {device} ({reason})") from error
-    fill_weights(model, _stored_tensors(stored, config, dtype), source=str(path))
+    kept = {name for name, _ in model.checkpoint_tensors() if name.endswith(SCALE_SUFFIX)}
+    fill_weights(model, _stored_tensors(stored, config, dtype, kept), source=str(path))
     if (path / GENERATION_FILE).exists():
         model.generation_config = read_json_object(path / GENERATION_FILE)
     model.notices = read_notices(path)
@@ -82,10 +88,14 @@ def load_model(
 
 
 def load_language_model(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    is_fp8: bool = False,
 ) -> LanguageModel:
     """`load_model` where only a language model will do; ValueError for a reward model."""
-    model = load_model(path, dtype=dtype, device=device)
+    model = load_model(path, dtype=dtype, device=device, is_fp8=is_fp8)
     if not isinstance(model, LanguageModel):
         kind = model.config.architecture
         raise ValueError(f"{path}: {kind} is a reward model; a language model is needed here")
@@ -108,7 +118,8 @@ def save_model(
 ) -> None:
     """Write config.json and safetensors that transformers, vLLM and llama.cpp open.
 
-    `is_fp8` stores the projections as e4m3 in blocks, DeepSeek-V3's released format.
+    `is_fp8` stores the projections as e4m3 in blocks, DeepSeek-V3's released format (always
+    for a model that was kept in it).
     The folder appears, or replaces the one that was there, in one rename: a crash
     leaves the old one whole. Other files that were in it (the tokenizer's) stay,
     and so does generation_config.json unless a new one is given or was loaded with
@@ -117,6 +128,7 @@ def save_model(
     """
     folder = Path(folder)
     tensors = dict(model.checkpoint_tensors())
+    is_fp8 = is_fp8 or any(name.endswith(SCALE_SUFFIX) for name in tensors)
     with atomic_folder(folder) as staging:
         if folder.is_dir():
             _keep_other_files(folder, staging)
@@ -207,9 +219,12 @@ def _without_scales(
 
 
 def _stored_tensors(
-    stored: Mapping[str, StoredTensor], config: ModelConfig, dtype: torch.dtype
+    stored: Mapping[str, StoredTensor], config: ModelConfig, dtype: torch.dtype, kept: set[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every weight, file by file; FP8 ones dequantised, their scales wherever they lie."""
+    """Every weight, file by file; FP8 ones dequantised, their scales wherever they lie.
+
+    Those whose scales' names are in `kept` stay in FP8, and their scales come with them.
+    """
     quantization = config.extra.get("quantization_config")
     names_of: dict[Path, list[str]] = {}
     for name, found in _without_scales(config, stored).items():
@@ -220,6 +235,10 @@ def _stored_tensors(
                 tensor = opened.get_tensor(name)
                 if quantization and tensor.dtype == torch.float8_e4m3fn:
                     scale_inv = _scales_of(name, stored, file, opened)
+                    if name + SCALE_SUFFIX in kept:
+                        yield name + SCALE_SUFFIX, scale_inv
+                        yield name, tensor
+                        continue
                     blocks = quantization["weight_block_size"]
                     tensor = _dequantize(tensor, scale_inv, dtype, blocks, f"{file}: {name}")
                 yield name, tensor
