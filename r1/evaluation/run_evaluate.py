@@ -95,7 +95,9 @@ def evaluate_model(config: EvaluateConfig, records_path: Path) -> EvaluationResu
     weights = fingerprint_weights(resolve_model(config.model))
     task = build_task(config.task)
     preflight(task, (config.split,))
-    model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(
+        config.model, dtype=config.dtype, device=config.device, is_trained=False
+    )
     engine = Engine(model, tokenizer, config.engine)
     return evaluate(engine, tokenizer, task, config, records_path, weights)
 

@@ -58,7 +58,7 @@ def generate(
 def open_engine(model: str, settings: ConversationSettings) -> tuple[Engine, ConversationSettings]:
     """Load a model for one conversation, prompted as its training prompted it."""
     chosen: ChosenModel = choose_model(model)
-    loaded, tokenizer = open_model(str(chosen.path))
+    loaded, tokenizer = open_model(str(chosen.path), is_trained=False)
     engine = Engine(loaded, tokenizer, EngineConfig(max_num_seqs=1, kv_cache_bytes=2**30))
     style = settings.prompt_style or chosen.prompt_style
     return engine, replace(settings, prompt_style=style)

@@ -160,7 +160,9 @@ def sample_missing(
     missing = [problem for problem in problems if problem.id not in done]
     if not missing:
         return None
-    model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(
+        config.model, dtype=config.dtype, device=config.device, is_trained=False
+    )
     generator = make_generator(model, tokenizer, config.engine)
     max_tokens = max_prompt_tokens(generator, model)
     check_prompts_fit(tokenizer, task, missing, style=config.prompt_style, max_tokens=max_tokens)
@@ -222,7 +224,9 @@ def read_replies(records: JsonlLog, problems: Sequence[Problem]) -> list[GradedR
 def _open_generator(
     model_name: str, config: SampleConfig, make_generator: GeneratorFactory
 ) -> Opened:
-    model, tokenizer = open_model(model_name, dtype=config.dtype, device=config.device)
+    model, tokenizer = open_model(
+        model_name, dtype=config.dtype, device=config.device, is_trained=False
+    )
     return tokenizer, make_generator(model, tokenizer, config.engine)
 
 

@@ -102,7 +102,9 @@ def open_generator(config: EvaluateConfig, server: ServerConfig | None) -> Opene
     """
     if server is None:
         weights = fingerprint_weights(resolve_model(config.model))
-        model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
+        model, tokenizer = open_model(
+            config.model, dtype=config.dtype, device=config.device, is_trained=False
+        )
         return Opened(Engine(model, tokenizer, config.engine), tokenizer, weights)
     from r1.backends.openai_http import OpenAIGenerator
 

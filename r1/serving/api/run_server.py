@@ -27,7 +27,7 @@ def serve(model: str, settings: ServerSettings, kv_cache_bytes: int, device: str
     chosen = choose_model(model)
     # Before the weights are read: a taken port is told at once.
     with bind(settings) as listener:
-        loaded, tokenizer = open_model(str(chosen.path), device=device)
+        loaded, tokenizer = open_model(str(chosen.path), device=device, is_trained=False)
         limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
         run(EngineModel(Engine(loaded, tokenizer, limits), settings), settings, listener)
 
