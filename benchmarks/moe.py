@@ -134,7 +134,7 @@ def main() -> int:
         f"{args.experts} experts, {args.chosen} a token, {args.tokens} tokens, fp32 on the CPU, "
         f"medians of {args.runs} runs in turn.",
         "",
-        "| hidden x inner | loop, forward | grouped | | loop, both passes | grouped | | difference |",
+        "| hidden x inner | loop, forward | grouped | | loop, training | grouped | | difference |",
         "|---|---|---|---|---|---|---|---|",
     ]
     largest = 0.0
