@@ -225,7 +225,7 @@ class Server:
         text = response.read().decode("utf-8", errors="replace").strip()
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = text
         message = error_message(body)[:300]
         if self._key:
@@ -270,7 +270,7 @@ def read_key(config: ServerConfig) -> str | None:
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenReply(f"not valid JSON ({error}): {text[:80]!r}") from None
 
 

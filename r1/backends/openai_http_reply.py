@@ -92,8 +92,8 @@ class _Parts:
         if chunk.get("error"):
             _raise_error(chunk)
         if usage := chunk.get("usage"):  # null in all chunks but the last
-            self.num_prompt_tokens = usage.get("prompt_tokens")
-            self.num_completion_tokens = usage.get("completion_tokens")
+            self.num_prompt_tokens = _count(usage.get("prompt_tokens"))
+            self.num_completion_tokens = _count(usage.get("completion_tokens"))
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
                 self._add_choice(choice)
@@ -111,6 +111,11 @@ class _Parts:
         if logprobs and self.first_token_logprobs is None:
             top = logprobs[0].get("top_logprobs") or [logprobs[0]]
             self.first_token_logprobs = {item["token"]: float(item["logprob"]) for item in top}
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _raise_error(chunk: dict[str, Any]) -> None:

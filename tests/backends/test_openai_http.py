@@ -374,3 +374,15 @@ def test_halves_of_a_character_in_two_chunks_are_one(script: Script) -> None:
     script.default = streams(*pieces)
     with generator(script) as opened:
         assert opened.generate([request()])[0][0].text == "a\U0001f600\ufffd"
+
+
+def test_usage_that_is_no_number_is_not_known(script: Script) -> None:
+    odd = event({"choices": [], "usage": {"prompt_tokens": -3, "completion_tokens": "many"}})
+    script.default = streams(delta(content="x"), delta("stop"), odd, DONE)
+    assert one(script).reported_tokens is None
+
+
+def test_json_too_deep_to_read_is_a_broken_reply(script: Script) -> None:
+    script.default = lambda handler, body: handler.send(200, b"[" * 100_000)
+    with pytest.raises(ServerError, match="not valid JSON"):
+        Server(script.config(max_attempts=1)).check()
