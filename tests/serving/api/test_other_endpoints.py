@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import openai
@@ -94,10 +94,10 @@ def test_models_and_health(tiny_server: LiveServer) -> None:
 
 
 def test_metrics_have_vllms_names_and_count(tiny_server: LiveServer) -> None:
-    def read() -> Counter[str]:
+    def read() -> dict[str, float]:
         with tiny_server.client() as client:
             text = client.get("/metrics").text
-        sums: Counter[str] = Counter()
+        sums: dict[str, float] = defaultdict(float)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 sums[sample.name] += sample.value * ("le" not in sample.labels)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
+from hypothesis.strategies import one_of
 
 from tests.serving.api.conftest import MakeServer, tiny_engine_model
 
@@ -31,9 +33,9 @@ def test_every_route_documents_its_errors(make_server: MakeServer) -> None:
             assert {"200", "400", "401"} <= operation["responses"].keys()
 
 
-@pytest.mark.slow
-def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> None:
-    schemathesis = pytest.importorskip("schemathesis")
+def ask(operation: Any, num_requests: int, statuses: Counter[tuple[str, int]]) -> None:
+    """Valid and invalid requests of one operation; a reply that breaks a check raises."""
+    from schemathesis import GenerationMode
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi.checks import (
         content_type_conformance,
@@ -47,6 +49,25 @@ def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> Non
         content_type_conformance,
         response_schema_conformance,
     ]
+
+    @hypothesis.settings(
+        max_examples=num_requests,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[*HealthCheck],  # pyright: ignore[reportArgumentType]
+    )
+    @hypothesis.given(case=one_of([operation.as_strategy(mode) for mode in GenerationMode]))
+    def check(case: Any) -> None:
+        response = case.call_and_validate(checks=checks)
+        statuses[operation.path, response.status_code] += 1
+
+    check()
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> None:
+    schemathesis = pytest.importorskip("schemathesis")
     server = make_server(tiny_engine_model(max_model_len=64))
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     statuses: Counter[tuple[str, int]] = Counter()
@@ -54,22 +75,7 @@ def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> Non
     posts = [operation for operation in operations if operation.method == "post"]
 
     for operation in operations:
-        strategies = [operation.as_strategy(mode) for mode in schemathesis.GenerationMode]
-        num_examples = NUM_REQUESTS // len(posts) if operation in posts else 5
-
-        @hypothesis.settings(
-            max_examples=num_examples,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        )
-        @hypothesis.given(case=hypothesis.strategies.one_of(strategies))
-        def check(case: object, path: str = operation.path) -> None:
-            response = case.call_and_validate(checks=checks)  # pyright: ignore[reportAttributeAccessIssue]
-            statuses[path, response.status_code] += 1
-
-        check()
+        ask(operation, NUM_REQUESTS // len(posts) if operation in posts else 5, statuses)
     assert sum(statuses.values()) >= NUM_REQUESTS
     assert statuses["/v1/chat/completions", 200] > 0
     assert statuses["/v1/completions", 200] > 0
