@@ -8,7 +8,7 @@ is no verdict (`is_correct` None with the reason), never a wrong answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -20,7 +20,9 @@ from r1.rewards.answers.question import read_question
 from r1.rewards.answers.text import tidy
 from r1.rewards.verifier_pool import WorkerFailure, WorkerPool, python_module_command
 
-_BOX = re.compile(r"\\f?box(?:ed)?(?=\s*\{|\s+\S)")
+_BOX = re.compile(r"\\f?box(?:ed)?(?=(\s*)\{|(\s+)\S)")
+# An escaped brace is no brace.
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\s+([^\s$\\{}]+|\\[A-Za-z]+)")
 _BOX_JOINT = re.compile(
     r"[\s$]*(?:\\[\])])?(?:\s+[a-z]+){0,3}[\s$]*(?:,|;|\\?(?:quad|text)?\{?\s*(?:and|or)\s*\}?|和|或)(?:\\quad)?[\s$]*(?:\\[\[(])?"
@@ -62,27 +64,20 @@ class Verdict:
 
 def extract_boxed(text: str) -> str | None:
     r"""The content of the last complete `\boxed{...}` or `\fbox{...}`, braces balanced."""
-    for match in reversed(list(_BOX.finditer(text))):
-        content = _braced(text, match.end())
-        if content is not None:
-            return content.strip()
-    return None
+    return next((content.strip() for _, _, content in _boxes(text)), None)
 
 
 def _last_boxes(text: str) -> str | None:
     """The last box, and those before it that only a comma, "and" or "or" separates."""
     found: list[str] = []
     start = len(text)
-    for match in reversed(list(_BOX.finditer(text))):
-        content = _braced(text, match.end())
-        if content is None:
-            continue
-        between = text[match.end() + len(content) + 2 : start]
+    for box_start, box_end, content in _boxes(text):
+        between = text[box_end + len(content) + 2 : start]
         if found and not _BOX_JOINT.fullmatch(between):
             break
         if content.strip() not in found:
             found.insert(0, content.strip())
-        start = match.start()
+        start = box_start
     return ", ".join(found) if found else None
 
 
@@ -305,21 +300,27 @@ def _tidy(text: str) -> str:
     return text.strip()
 
 
-def _braced(text: str, start: int) -> str | None:
-    """What the braces at `start` hold, or the bare word there (`\\boxed 7`)."""
-    position = start
-    while position < len(text) and text[position].isspace():
-        position += 1
-    if not text.startswith("{", position):
-        bare = _BARE_BOX.match(text, start)
-        return bare[1].rstrip(".,") if bare else None
-    depth, index = 0, position
-    while index < len(text):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
-        if depth == 0:
-            return text[position + 1 : index]
-        index += 2 if text[index] == "\\" else 1  # an escaped brace is no brace
-    return None
+def _boxes(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end of the command, content) of every complete box, the last first."""
+    closings = _closing_braces(text)
+    for match in reversed(list(_BOX.finditer(text))):
+        opening = match.end() + len(match[1] or match[2] or "")
+        if opening in closings:
+            yield match.start(), match.end(), text[opening + 1 : closings[opening]]
+        elif not text.startswith("{", opening) and (bare := _BARE_BOX.match(text, match.end())):
+            yield match.start(), match.end(), bare[1].rstrip(".,")
+
+
+def _closing_braces(text: str) -> dict[int, int]:
+    """Where each opening brace is closed, in one pass: a loop may open ten thousand boxes."""
+    closings: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            closings[opened.pop()] = match.start()
+    return closings
 
 
 def _short_answer(line: str) -> str | None:

@@ -47,6 +47,12 @@ def test_extract_boxed(text: str, expected: str | None) -> None:
     assert extract_boxed(text) == expected
 
 
+def test_a_loop_that_opens_boxes_is_read_in_one_pass() -> None:
+    # One search for each of 20,000 closing braces would take minutes.
+    assert extract_boxed(r"\boxed{ x " * 20_000) is None
+    assert extract_boxed(r"\boxed{ x " * 20_000 + "}") == "x"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
