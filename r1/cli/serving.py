@@ -38,7 +38,9 @@ Backend = Annotated[
 ]
 BackendKey = Annotated[
     str | None,
-    typer.Option("--backend-key-env", metavar="VARIABLE", help="The variable with that server's key."),
+    typer.Option(
+        "--backend-key-env", metavar="VARIABLE", help="The variable with that server's key."
+    ),
 ]
 Budget = Annotated[
     int | None,

@@ -59,7 +59,7 @@ def ask(operation: Any, num_requests: int, statuses: Counter[tuple[str, int]]) -
     )
     @hypothesis.given(case=one_of([operation.as_strategy(mode) for mode in GenerationMode]))
     def check(case: Any) -> None:
-        response = case.call_and_validate(checks=checks)
+        response = case.call_and_validate(checks=checks, timeout=120)
         statuses[operation.path, response.status_code] += 1
 
     check()

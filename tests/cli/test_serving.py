@@ -1,0 +1,68 @@
+"""`r1 serve`: what is told before a server starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from r1.cli.app import app
+
+
+def run(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["serve", *words])
+    return result.exit_code, result.output
+
+
+def test_the_launch_commands_of_bigger_engines() -> None:
+    code, text = run("deepseek-ai/DeepSeek-R1", "--print-command", "vllm")
+    assert code == 0
+    assert text.startswith("vllm serve deepseek-ai/DeepSeek-R1 --tensor-parallel-size 16")
+    code, text = run("deepseek-ai/DeepSeek-R1", "--print-command", "sglang")
+    assert "--reasoning-parser deepseek-r1" in text
+    code, text = run("tiny", "--print-command", "ollama")
+    assert (code, text) == (2, "r1: error: --print-command ollama: choose from vllm, sglang\n")
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, text = run("tiny", "--port", str(taken.getsockname()[1]))
+    assert code == 2
+    assert "choose another with --port" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nothing-here",), "nothing-here"),
+        (("m", "--backend", "gpu:8000"), "is not a server's address"),
+        (("m", "--backend", "http://h/v1", "--backend-key-env", "R1_UNSET"), "$R1_UNSET"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], message: str) -> None:
+    code, text = run(*words, "--port", "0")
+    assert code == 2
+    assert message in text
+
+
+def test_a_key_file_without_a_key_is_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("\n \n")
+    code, text = run("tiny", "--api-key-file", str(file))
+    assert (code, text) == (2, f"r1: error: {file}: holds no key; write one a line\n")
+
+
+def test_listening_beyond_this_machine_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    from r1.serving.api.run_server import warn_if_open
+    from r1.serving.api.settings import ServerSettings
+
+    warn_if_open(ServerSettings())
+    assert capsys.readouterr().err == ""
+    warn_if_open(ServerSettings(host="0.0.0.0"))
+    assert "WITHOUT A KEY" in capsys.readouterr().err
+    warn_if_open(ServerSettings(host="0.0.0.0", api_keys=("k",)))
+    assert "with a key" in capsys.readouterr().err
