@@ -178,5 +178,6 @@ def documented(model: type[BaseModel], *, is_stream: bool = False) -> dict[int |
     }
     responses[200] = {"model": model, "description": "The reply."}
     if is_stream:
-        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+        responses[200]["content"] = {"text/event-stream": {"schema": event}}
     return responses
