@@ -80,7 +80,10 @@ def test_help_imports_nothing_heavy() -> None:
         (["chat", "nonesuch"], "no question"),
         (["generate", "tiny", "hi", "--style", "odd"], "--style odd: choose from r1_zero, chat"),
         (["generate", "tiny", "hi", "--top-p", "0"], "top_p must be above 0"),
-        (["generate", "nonesuch", "hi"], "model 'nonesuch' is not known; `r1 models` lists the names"),
+        (
+            ["generate", "nonesuch", "hi"],
+            "model 'nonesuch' is not known; `r1 models` lists the names",
+        ),
         (["models", "get", "gpt"], "model 'gpt' is not known"),
         (["models", "gpt"], "model 'gpt' is not known"),
         (["models", "get"], "r1 models get: expected nothing, NAME, or: get NAME"),
