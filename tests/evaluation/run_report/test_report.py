@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from r1.evaluation.run_report import report as report_module
 from r1.evaluation.run_report.claims import CLAIMS
 from r1.evaluation.run_report.report import build_report
 from r1.run_log import RunError
+from tests.evaluation.evaluation_folders import PageChecker
 
 MakeRun = Callable[..., Path]
 STAGE_FIELDS = {
@@ -26,42 +26,12 @@ STAGE_FIELDS = {
     "num_problems",
     "seconds",
 }
-VOID = {"meta", "br", "img"}
 
 
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if matplotlib were not installed."""
     monkeypatch.setattr(report_module, "has_matplotlib", lambda: False)
-
-
-class PageChecker(HTMLParser):
-    """Collects tags, links and text, and checks that elements close in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(page)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
@@ -111,7 +81,7 @@ def test_the_page_is_well_formed_and_self_contained(make_run: MakeRun, without_p
     report = build_report(make_run())
     page = report.html_path.read_text(encoding="utf-8")
     checker = PageChecker(page)
-    assert not {"script", "link", "iframe", "object", "img"} & set(checker.tags)
+    assert not {"script", "link", "iframe", "object", "img", "input"} & set(checker.tags)
     urls = [value for name, value in checker.attributes if name in ("href", "src")]
     assert urls and all(url and url.startswith("#") for url in urls)
     assert not [name for name, _ in checker.attributes if name.startswith("on")]
@@ -136,7 +106,7 @@ def test_what_a_model_wrote_cannot_run(
         rewrite(samples, lambda row: row.update(text=hostile_text, question=hostile_text))
     page = build_report(folder).html_path.read_text(encoding="utf-8")
     checker = PageChecker(page)
-    assert not {"script", "img", "b>run"} & set(checker.tags)
+    assert not {"script", "img", "input", "b>run"} & set(checker.tags)
     assert "<script>document.title" in checker.text  # shown as text
     assert not re.search(r"[\x00-\x08\x1b]", page)
 
