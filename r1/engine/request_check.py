@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from r1.records import GenerationRequest
 
 
@@ -21,8 +23,11 @@ def check_request(request: GenerationRequest, vocab_size: int, max_model_len: in
         ("prompt_ids", request.prompt_ids),
         ("stop_token_ids", request.sampling.stop_token_ids),
     ):
-        bad = [token_id for token_id in ids if not 0 <= token_id < vocab_size]
-        if bad:
-            raise ValueError(
-                f"{where}: {what} has {bad[0]}, outside the vocabulary of {vocab_size}"
-            )
+        check_token_ids(f"{where}: {what}", ids, vocab_size)
+
+
+def check_token_ids(what: str, ids: Sequence[int], vocab_size: int) -> None:
+    """Raises ValueError for an id that is no token."""
+    for token_id in ids:
+        if not 0 <= token_id < vocab_size:
+            raise ValueError(f"{what} has {token_id}, outside the vocabulary of {vocab_size}")

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from r1.engine.engine import Engine
 from r1.engine.outputs import StepOutput
+from r1.engine.request_check import check_token_ids
 from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest
 from r1.serving.api.engine_thread import EngineThread
@@ -60,10 +61,14 @@ class EngineModel:
         return ModelPrompt(starts_in_thought=is_in_thought, ids=ids, chat=chat)
 
     def prepare_text(self, prompt: str | Sequence[int]) -> ModelPrompt:
-        """Encode a text, special tokens off; token ids stay as they are."""
+        """Encode a text, special tokens off; token ids stay as they are.
+
+        Raises ValueError for an id that is no token.
+        """
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt, allow_special=False)
             return ModelPrompt(ids=(*self.tokenizer.prefix_ids, *ids))
+        check_token_ids("the prompt", prompt, self._vocab_size)
         return ModelPrompt(ids=tuple(prompt))
 
     async def stream(

@@ -70,6 +70,7 @@ def test_special_tokens_in_a_text_stay_text(
     [
         ("/v1/completions", {"prompt": []}),
         ("/v1/completions", {"prompt": [5, 10**9]}),
+        ("/v1/completions", {"prompt": [-7326], "echo": True}),
         ("/v1/completions", {"prompt": ["a"] * 65}),
         ("/v1/completions", {"prompt": ["a"] * 60, "n": 16}),
         ("/v1/completions", {"prompt": [[1] * 2000]}),
