@@ -34,6 +34,7 @@ FLOORS = {
     "gguf_file": 0,
     "untrusted_files": 0,
     "progress": 0,
+    "kernels": 0,
     "mesh": 0,
 }
 MAX_FILE_LINES = 400

@@ -1,0 +1,1 @@
+"""C kernels for inference on CPUs, compiled where they run."""

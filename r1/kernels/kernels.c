@@ -1,0 +1,8 @@
+// The one file that is compiled: every kernel for both dtypes. See native.py.
+#include "vectors.h"
+
+// Calls no OpenMP: it runs where there may be no runtime.
+int r1_self_test(void) {
+    float16 ones = broadcast(1.0f);
+    return (int)(sum_lanes(exp_lanes(ones - ones)) + 26.5f);
+}

@@ -1,0 +1,161 @@
+"""The C kernels: compiled by the system's compiler on first use, cached, and loaded.
+
+A few hundred lines of C take a second to compile for the very CPU that they run on, so
+no binary is shipped. Without a compiler, or when what it made does not work, there are no
+kernels: one line is logged and callers compute with torch. Threads are those of torch's
+own OpenMP runtime, whose symbols are global in the process: linking a second runtime
+would give two thread pools that fight for the cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+_SOURCES = Path(__file__).parent
+_FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
+_COMPILE_TIMEOUT_SECONDS = 120
+_PROBE_TIMEOUT_SECONDS = 30
+# Runs in a process of its own: an instruction that the CPU lacks must not end ours.
+_PROBE = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).r1_self_test() != 42)"
+_C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
+# Every function of kernels.c: its arguments, p a pointer, i an int64, f a float.
+_SIGNATURES = {"r1_self_test": ""}
+
+
+class KernelBuildError(Exception):
+    """Why there are no kernels; one line."""
+
+
+@functools.cache
+def load_kernels() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where they cannot be had (logged once) or R1_KERNELS=off."""
+    if os.environ.get("R1_KERNELS") == "off":
+        return None
+    try:
+        return build_kernels(kernel_cache_dir())
+    except (KernelBuildError, OSError, subprocess.SubprocessError) as error:
+        reason = str(error).partition("\n")[0]
+        logging.getLogger(__name__).warning("no C kernels, torch computes instead: %s", reason)
+        return None
+
+
+def kernel_cache_dir() -> Path:
+    """Where compiled kernels are kept: $R1_HOME/kernels, or ~/.cache/r1/kernels."""
+    home = os.environ.get("R1_HOME")
+    return (Path(home).expanduser() if home else Path.home() / ".cache" / "r1") / "kernels"
+
+
+def build_kernels(cache_dir: Path) -> ctypes.CDLL:
+    """Compile the kernels unless `cache_dir` has them; raises KernelBuildError or OSError."""
+    compiler = _find_compiler()
+    path = cache_dir / f"{_build_key(compiler)}.so"
+    if path.exists():
+        try:
+            return _load(path)
+        except OSError:
+            logging.getLogger(__name__).info("%s does not load: compiling it again", path)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=cache_dir, prefix="build-")
+    except OSError:  # read-only: compiled for this process alone
+        folder = tempfile.TemporaryDirectory(prefix="r1-kernels-")
+        path = Path(folder.name) / "loaded.so"
+    with folder:
+        library = _compile(compiler, Path(folder.name))
+        _probe(library)
+        # Whole or absent, and whoever builds at the same time renames the same thing.
+        os.replace(library, path)
+        return _load(path)
+
+
+def _find_compiler() -> str:
+    for name in filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")):
+        if path := shutil.which(name):
+            return path
+    raise KernelBuildError("no C compiler found (cc, gcc or clang; CC names another)")
+
+
+def _build_key(compiler: str) -> str:
+    """Changes with the sources, the flags, the compiler and the CPU."""
+    real = os.stat(os.path.realpath(compiler))
+    parts = [*_FLAGS, compiler, str(real.st_size), str(real.st_mtime_ns), _cpu_name()]
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=12)
+    for source in sorted(_SOURCES.glob("*.[ch]")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    # A container may hide features of the same model.
+    names = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(line for line in lines if line.startswith(names))
+
+
+def _compile(compiler: str, folder: Path) -> Path:
+    errors = ""
+    for tuning in ("-march=native", "-mcpu=native"):
+        result = _run(compiler, *_FLAGS, tuning, "-c", _SOURCES / "kernels.c", "-o", folder / "k.o")
+        if result.returncode == 0:
+            break
+        errors = errors or _first_error(result)
+    else:
+        raise KernelBuildError(f"{compiler} failed: {errors}")
+    # Without -fopenmp: the runtime's symbols are torch's.
+    undefined = ("-Wl,-undefined,dynamic_lookup",) if sys.platform == "darwin" else ()
+    result = _run(compiler, "-shared", *undefined, folder / "k.o", "-o", folder / "k.so", "-lm")
+    if result.returncode != 0:
+        raise KernelBuildError(f"{compiler} failed to link: {_first_error(result)}")
+    return folder / "k.so"
+
+
+def _run(
+    *command: object, timeout: float = _COMPILE_TIMEOUT_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+
+
+def _first_error(result: subprocess.CompletedProcess[str]) -> str:
+    lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+    return next((line for line in lines if "error" in line), lines[0])[:200]
+
+
+def _probe(library: Path) -> None:
+    result = _run(sys.executable, "-I", "-S", "-c", _PROBE, library, timeout=_PROBE_TIMEOUT_SECONDS)
+    if result.returncode != 0:
+        raise KernelBuildError(f"the compiled kernels do not run here ({_first_error(result)})")
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    torch.get_num_threads()  # loads torch's OpenMP runtime, which the library's symbols need
+    library = ctypes.CDLL(str(path))
+    for name, arguments in _SIGNATURES.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise OSError(f"{path} lacks {name}") from None
+        function.argtypes = [_C_TYPES[letter] for letter in arguments]
+    return library

@@ -1,0 +1,96 @@
+// Sixteen floats at a time, in the vector extensions of GCC and clang: any CPU, AVX-512 at best.
+#include <math.h>
+#include <omp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+
+typedef uint16_t bf16;
+typedef float float16 __attribute__((vector_size(64)));
+typedef int32_t int16x __attribute__((vector_size(64)));
+typedef uint32_t uint16x __attribute__((vector_size(64)));
+typedef uint16_t ushort16 __attribute__((vector_size(32)));
+
+INLINE float16 broadcast(float x) { return x - (float16){}; }
+INLINE uint16x bits_of(float16 x) { return (uint16x)x; }
+INLINE float16 select_lanes(int16x mask, float16 yes, float16 no) {
+    return (float16)((mask & (int16x)yes) | (~mask & (int16x)no));
+}
+INLINE float16 max_lanes(float16 a, float16 b) { return select_lanes(a > b, a, b); }
+
+INLINE float scalar_from_bf16(bf16 x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+// Round to nearest, ties to even; NaN stays NaN.
+INLINE ushort16 bf16_lanes(float16 x) {
+#ifdef __AVX512BF16__
+    return (ushort16)_mm512_cvtneps_pbh((__m512)x);
+#else
+    uint16x bits = bits_of(x);
+    uint16x rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    uint16x is_nan = (uint16x)(x != x);
+    return __builtin_convertvector((is_nan & 0x7fc0) | (~is_nan & rounded), ushort16);
+#endif
+}
+INLINE bf16 scalar_to_bf16(float x) { return bf16_lanes(broadcast(x))[0]; }
+
+INLINE float16 load_bf16(const bf16 *p) {
+    ushort16 half;
+    memcpy(&half, p, sizeof half);
+    return (float16)(__builtin_convertvector(half, uint16x) << 16);
+}
+INLINE float16 load_f32(const float *p) {
+    float16 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+INLINE void store_bf16(bf16 *p, float16 x) {
+    ushort16 half = bf16_lanes(x);
+    memcpy(p, &half, sizeof half);
+}
+INLINE void store_f32(float *p, float16 x) { memcpy(p, &x, sizeof x); }
+
+// A fixed order: halves, quarters, and so on.
+INLINE float sum_lanes(float16 x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) part[i] += part[i + width];
+    return part[0];
+}
+INLINE float top_lane(float16 x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) part[i] = part[i] > part[i + width] ? part[i] : part[i + width];
+    return part[0];
+}
+
+// e^x to 2 ulp (Cephes' expf polynomial); 0 below -87, for x up to 88.
+INLINE float16 exp_lanes(float16 x) {
+    int16x is_tiny = x < -87.0f;
+    x = select_lanes(is_tiny, broadcast(-87.0f), x);
+    float16 shifted = x * 1.44269504088896341f + 12582912.0f;
+    float16 n = shifted - 12582912.0f;
+    float16 r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    float16 y = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * (r * r) + r + 1.0f;
+    int16x exponent = ((int16x)shifted - 0x4b400000) << 23;
+    float16 result = (float16)((int16x)y + exponent);
+    return select_lanes(is_tiny, broadcast(0.0f), result);
+}
