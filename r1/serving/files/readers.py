@@ -144,7 +144,7 @@ def html_text(html: str) -> str:
 def read_page(html: str) -> Found:
     """The main part of a web page, its title and date; all of it where no part stands out."""
     import readability
-    from lxml.html import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - no stubs
 
     root = _parse(html)
     if root is None:
@@ -184,7 +184,7 @@ def _date(root: Any) -> str:
 
 def _visible_text(root: Any) -> str:
     """Text in the order of the page: lines by its blocks, tabs between the cells of a row."""
-    from lxml.html import etree
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - no stubs
 
     pieces: list[str] = []
     num_unseen = num_pre = 0
