@@ -55,6 +55,16 @@ CacheSize = Annotated[
     float, typer.Option("--kv-cache-gb", min=0.001, help="Memory of the KV cache.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        metavar="URL",
+        help="Where chats are kept: sqlite:///FILE or postgresql+psycopg://...; left out, "
+        "SQLite in the user's data folder.",
+    ),
+]
+NoPage = Annotated[bool, typer.Option("--no-page", help="The API alone, no page and no chats.")]
 PrintCommand = Annotated[
     str | None,
     typer.Option(
@@ -79,9 +89,11 @@ def serve(
     max_waiting: Waiting = 256,
     kv_cache_gb: CacheSize = 1.0,
     device: Device = "auto",
+    database_url: DatabaseUrl = None,
+    no_page: NoPage = False,
     print_command: PrintCommand = None,
 ) -> None:
-    """Serve a model over OpenAI's API, with R1's rules of use.
+    """Serve a model over OpenAI's API and on a chat page, with R1's rules of use.
 
     [dim]r1 serve runs/quickstart
     r1 serve smollm2 --port 8001
@@ -105,14 +117,16 @@ def serve(
     )
     _require_packages()
     from r1.serving.api import run_server
+    from r1.serving.chats.page import PageSettings
 
+    page = PageSettings(is_served=not no_page, database_url=database_url)
     if backend is not None:
         from r1.backends.openai_http_client import ServerConfig
 
         upstream = ServerConfig(url=backend, model=model, api_key_variable=backend_key)
-        run_server.serve_backend(upstream, settings)
+        run_server.serve_backend(upstream, settings, page)
         return
-    run_server.serve(model, settings, int(kv_cache_gb * 1e9), device)
+    run_server.serve(model, settings, page, int(kv_cache_gb * 1e9), device)
 
 
 def _settings(**values: object) -> ServerSettings:
@@ -139,7 +153,10 @@ def _require_packages() -> None:
     try:
         import fastapi  # noqa: F401 - only whether it is there
         import llguidance  # noqa: F401
+        import platformdirs  # noqa: F401
         import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import sqlalchemy  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'r1[serve]'") from None

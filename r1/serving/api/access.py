@@ -25,14 +25,15 @@ class Access:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        limit = self._settings.max_bytes_of(scope["path"])
         try:
             self._check_key(headers)
             self._check_host(headers)
-            self._check_length(headers)
+            _check_length(headers, limit)
         except ApiError as error:
             await error.response()(scope, receive, send)
             return
-        reader = _BoundedBody(receive, self._settings)
+        reader = _BoundedBody(receive, self._settings, limit)
         try:
             await self._app(scope, reader.receive, send)
         except ApiError as error:
@@ -41,8 +42,7 @@ class Access:
     def _check_key(self, headers: dict[bytes, bytes]) -> None:
         if not self._key_hashes:
             return
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        given = _hash(key.strip() if scheme.lower() == b"bearer" else b"")
+        given = _hash(bearer_key(headers))
         # Every key is compared: the time says neither which one nor how much of it is right.
         matches = [hmac.compare_digest(given, known) for known in self._key_hashes]
         if not any(matches):
@@ -61,18 +61,14 @@ class Access:
         if host.strip("[]") not in ("", "localhost", "127.0.0.1", "::1"):
             raise ApiError(403, f"this server answers to localhost, not to {host!r}")
 
-    def _check_length(self, headers: dict[bytes, bytes]) -> None:
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._settings.max_body_bytes:
-            raise _too_large(self._settings)
-
 
 class _BoundedBody:
     """`receive` that refuses a body which is too long, or does not come."""
 
-    def __init__(self, receive: Receive, settings: ServerSettings) -> None:
+    def __init__(self, receive: Receive, settings: ServerSettings, max_bytes: int) -> None:
         self._receive = receive
         self._settings = settings
+        self._max_bytes = max_bytes
         self._num_bytes = 0
         self._is_complete = False
 
@@ -87,13 +83,25 @@ class _BoundedBody:
         if message["type"] == "http.request":
             self._num_bytes += len(message.get("body", b""))
             self._is_complete = not message.get("more_body", False)
-        if self._num_bytes > self._settings.max_body_bytes:
-            raise _too_large(self._settings)
+        if self._num_bytes > self._max_bytes:
+            raise _too_large(self._max_bytes)
         return message
 
 
-def _too_large(settings: ServerSettings) -> ApiError:
-    return ApiError(413, f"a request may have {settings.max_body_bytes} bytes")
+def bearer_key(headers: dict[bytes, bytes]) -> bytes:
+    """The key that a request brings, or nothing."""
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _check_length(headers: dict[bytes, bytes], max_bytes: int) -> None:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, f"a request may have {max_bytes} bytes")
 
 
 def _hash(key: str | bytes) -> bytes:

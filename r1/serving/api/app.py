@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,13 +32,19 @@ from r1.text.tokenizer import Tokenizer
 
 
 def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
-    """The API of one model. Whatever else is served (a page) is added to it by the caller."""
+    """The API of one model. Whatever else is served (the page) is added to it by the caller.
+
+    What lives as long as the server goes into `app.state.parts` as asynchronous contexts.
+    """
     service = Service(model, settings, ServerMetrics(model, settings.model_name))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        yield
-        await model.close()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(model.close)
+            for part in app.state.parts:
+                await stack.enter_async_context(part)
+            yield
 
     app = FastAPI(
         title="r1",
@@ -51,6 +57,7 @@ def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
     app.add_exception_handler(Exception, errors.on_unexpected_error)
     app.state.settings = settings
     app.state.service = service
+    app.state.parts = []
     app.add_middleware(Access, settings=settings)
     _add_completions(app, service)
     _add_tokens(app, service)

@@ -21,21 +21,30 @@ def answer_chat(service: Service, body: ChatRequest) -> LiveResponse:
     """The response to a chat request; the model begins when the response does."""
     settings = service.settings
     name = rules.check_model(body.model, settings)
-    plan = rules.plan_chat(body, settings, is_reasoning=service.model.is_reasoning)
-    try:
-        prompt = service.model.prepare_chat(plan.chat)
-        replies = _replies(service, body, plan, prompt)
-    except ValueError as error:
-        raise ApiError(400, str(error)) from None
-    _check_length(service, prompt)
+    replies, headers = prepare_replies(service, body)
     is_stream = bool(body.stream)
     parts = _stream if is_stream else _whole
     return LiveResponse(
         parts(service, body, replies, name),
         settings,
         is_event_stream=is_stream,
-        headers=plan.headers,
+        headers=headers,
     )
+
+
+def prepare_replies(service: Service, body: ChatRequest) -> tuple[list[Reply], dict[str, str]]:
+    """The replies to a request with the rules of use applied, and headers that tell of them.
+
+    Raises ApiError for a request that cannot be answered.
+    """
+    plan = rules.plan_chat(body, service.settings, is_reasoning=service.model.is_reasoning)
+    try:
+        prompt = service.model.prepare_chat(plan.chat)
+        replies = _replies(service, body, plan, prompt)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+    _check_length(service, prompt)
+    return replies, plan.headers
 
 
 def _replies(

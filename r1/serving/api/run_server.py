@@ -18,36 +18,48 @@ from r1.serving.api.engine_model import EngineModel
 from r1.serving.api.model_side import ModelSide
 from r1.serving.api.server_model import ServerModel
 from r1.serving.api.settings import ServerSettings
+from r1.serving.chats.page import AddPage, PageSettings, open_page
 from r1.serving.chosen_model import choose_model
 
 
-def serve(model: str, settings: ServerSettings, kv_cache_bytes: int, device: str) -> None:
+def serve(
+    model: str, settings: ServerSettings, page: PageSettings, kv_cache_bytes: int, device: str
+) -> None:
     """Serve a model on our own engine. Raises ValueError when it cannot be opened."""
     warn_if_open(settings)
     chosen = choose_model(model)
-    # Before the weights are read: a taken port is told at once.
+    # Before the weights are read: a taken port or an unusable database is told at once.
     with bind(settings) as listener:
+        add_page = open_page(page)
         loaded, tokenizer = open_model(str(chosen.path), device=device, is_trained=False)
         limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
-        run(EngineModel(Engine(loaded, tokenizer, limits), settings), settings, listener)
+        model_side = EngineModel(Engine(loaded, tokenizer, limits), settings)
+        run(model_side, settings, listener, add_page)
 
 
-def serve_backend(upstream: ServerConfig, settings: ServerSettings) -> None:
+def serve_backend(upstream: ServerConfig, settings: ServerSettings, page: PageSettings) -> None:
     """Serve a model that another server runs, with the rules of use in front of it."""
     warn_if_open(settings)
     with bind(settings) as listener:
-        run(ServerModel(upstream), settings, listener)
+        run(ServerModel(upstream), settings, listener, open_page(page))
 
 
-def run(model: ModelSide, settings: ServerSettings, listener: socket.socket) -> None:
+def run(
+    model: ModelSide, settings: ServerSettings, listener: socket.socket, add_page: AddPage | None
+) -> None:
     """Serve until a signal; replies under way have `drain_seconds` to end."""
     app = build_app(model, settings)
+    if add_page is not None:
+        add_page(app)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
 
     def announce() -> None:
-        address = f"http://{shown}:{port}/v1"
-        print(f"{settings.model_name} at {address}", file=sys.stderr, flush=True)
+        address = f"http://{shown}:{port}"
+        lines = [f"{settings.model_name} at {address}/v1"]
+        if add_page is not None:
+            lines.append(f"chat page at {address}/")
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
 
     DrainingServer(app, settings, announce).run(sockets=[listener])
 

@@ -69,8 +69,8 @@ class Service:
         finally:
             clock.end(reason, reply.reader.counts)
 
-    @contextmanager
-    def _admitted(self, count: int) -> Iterator[None]:
+    def check_admission(self, count: int) -> None:
+        """Raise ApiError 503 when the server ends, 429 when so many more may not wait."""
         settings = self.settings
         capacity = settings.max_running + settings.max_waiting
         retry = {"retry-after": str(settings.retry_after_seconds)}
@@ -79,6 +79,10 @@ class Service:
         if self._num_active + count > capacity:
             message = f"the server is busy: {self._num_active} replies run or wait"
             raise ApiError(429, message, code="queue_full", headers=retry)
+
+    @contextmanager
+    def _admitted(self, count: int) -> Iterator[None]:
+        self.check_admission(count)
         self._num_active += count
         try:
             yield

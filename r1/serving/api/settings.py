@@ -7,6 +7,7 @@ from pydantic import Field
 from r1.config import Config
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+UPLOAD_PATHS = ("/api/files", "/api/chats/import")
 
 
 class ServerSettings(Config):
@@ -33,6 +34,7 @@ class ServerSettings(Config):
     max_running: int = Field(default=64, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024)
+    max_upload_bytes: int = Field(default=64 * 2**20, ge=1024)
     max_header_bytes: int = Field(default=32 * 2**10, ge=1024)
     max_connections: int = Field(default=2048, ge=1)
     max_buffered_tokens: int = Field(default=8192, ge=1)
@@ -47,3 +49,7 @@ class ServerSettings(Config):
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in LOOPBACK
+
+    def max_bytes_of(self, path: str) -> int:
+        """How long the body of a request to a path may be."""
+        return self.max_upload_bytes if path in UPLOAD_PATHS else self.max_body_bytes

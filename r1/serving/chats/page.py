@@ -1,0 +1,68 @@
+"""The page beside the API, in one application: its files, its routes, its database."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
+
+from r1.config import Config
+from r1.serving.api.service import Service
+from r1.serving.chats.chat_store import ChatStore
+from r1.serving.chats.database import Database, default_url, open_database, storage_error
+from r1.serving.chats.file_store import FileStore
+from r1.serving.chats.page_files import PageFiles
+from r1.serving.chats.prompt import PromptBuilder
+from r1.serving.chats.reply_store import ReplyStore
+from r1.serving.chats.routes import Desk, build_routes
+from r1.serving.chats.writer import ReplyWriter
+from r1.serving.files.documents import DocumentLimits
+
+AddPage = Callable[[FastAPI], None]
+
+
+class PageSettings(Config):
+    """Whether there is a page, and where its chats are kept (None: the user's data folder)."""
+
+    is_served: bool = True
+    database_url: str | None = None
+
+
+def open_page(settings: PageSettings) -> AddPage | None:
+    """Open what the page needs; returns what adds it to a model's application, None: no page.
+
+    Raises ValueError when the database cannot be used.
+    """
+    if not settings.is_served:
+        return None
+    database = open_database(settings.database_url or default_url())
+    return functools.partial(_add_page, database=database)
+
+
+def _add_page(app: FastAPI, database: Database) -> None:
+    service: Service = app.state.service
+    replies, files = ReplyStore(database), FileStore(database)
+    writer = ReplyWriter(service, database, replies, PromptBuilder(database, files))
+    desk = Desk(
+        service=service,
+        database=database,
+        chats=ChatStore(database),
+        replies=replies,
+        files=files,
+        writer=writer,
+        limits=DocumentLimits(),
+        search_provider=None,
+    )
+    app.include_router(build_routes(desk))
+    app.add_exception_handler(SQLAlchemyError, _on_storage_error)
+    app.add_middleware(PageFiles)
+    app.state.parts.append(writer.running())
+
+
+async def _on_storage_error(request: Request, error: Exception) -> Response:
+    """A database that fails is the page's trouble: the API goes on."""
+    assert isinstance(error, SQLAlchemyError)
+    return storage_error(error).response()

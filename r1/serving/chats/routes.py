@@ -1,0 +1,262 @@
+"""The page's API, `/api`: chats, their messages and files. Every route knows its owner only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, UploadFile
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
+
+from r1 import __version__
+from r1.serving.api import rules
+from r1.serving.api.access import bearer_key
+from r1.serving.api.errors import ApiError, JsonResponse, json_bytes
+from r1.serving.api.live_response import LiveResponse
+from r1.serving.api.service import Service
+from r1.serving.chats import exports
+from r1.serving.chats.chat_store import ChatStore
+from r1.serving.chats.database import Database, storage_error
+from r1.serving.chats.file_store import FileStore
+from r1.serving.chats.live_reply import Event
+from r1.serving.chats.prompt import ReplyWish
+from r1.serving.chats.records import Id
+from r1.serving.chats.reply_store import ReplyStore, Turn
+from r1.serving.chats.requests import (
+    MAX_MESSAGE_FILES,
+    ChatChanges,
+    ExportedChat,
+    NewChat,
+    ReplyRequest,
+)
+from r1.serving.chats.same_origin import refuse_other_sites
+from r1.serving.chats.writer import ReplyWriter
+from r1.serving.files.documents import (
+    FILE_SUFFIXES,
+    DocumentError,
+    DocumentLimits,
+    read_data,
+)
+
+_FOLLOW_SECONDS = 1.0
+_NUM_READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes work with."""
+
+    service: Service
+    database: Database
+    chats: ChatStore
+    replies: ReplyStore
+    files: FileStore
+    writer: ReplyWriter
+    limits: DocumentLimits
+    search_provider: str | None
+
+
+def owner_of(request: Request) -> str:
+    """Whose chats are asked for: those of the key, which has been checked, or of this machine."""
+    if not request.app.state.settings.api_keys:
+        return "local"
+    return hashlib.sha256(bearer_key(dict(request.scope["headers"]))).hexdigest()
+
+
+Owner = Annotated[str, Depends(owner_of)]
+
+
+def build_routes(desk: Desk) -> APIRouter:
+    """All routes of the page's API."""
+    router = APIRouter(prefix="/api", dependencies=[Depends(refuse_other_sites)])
+    _add_page(router, desk)
+    _add_chats(router, desk)
+    _add_export(router, desk)
+    _add_replies(router, desk)
+    _add_files(router, desk)
+    return router
+
+
+def _add_page(router: APIRouter, desk: Desk) -> None:
+    @router.get("/page")
+    async def page() -> Response:
+        """What the page has to know before anything else."""
+        settings, model = desk.service.settings, desk.service.model
+        card = {
+            "id": settings.model_name,
+            "is_reasoning": model.is_reasoning,
+            "max_model_len": model.max_model_len,
+        }
+        names = ("temperature", "top_p", "max_tokens", "thinking_budget")
+        files = {
+            "max_bytes": desk.limits.max_bytes,
+            "max_files": MAX_MESSAGE_FILES,
+            "types": list(FILE_SUFFIXES),
+        }
+        provider = desk.search_provider
+        return JsonResponse(
+            {
+                "models": [card],
+                "defaults": settings.model_dump(include=set(names)),
+                "files": files,
+                "search": {"is_available": provider is not None, "provider": provider},
+                "version": __version__,
+                "needs_key": bool(settings.api_keys),
+            }
+        )
+
+
+def _add_chats(router: APIRouter, desk: Desk) -> None:
+    run, chats = desk.database.run, desk.chats
+
+    @router.get("/chats")
+    async def listed(
+        owner: Owner,
+        query: Annotated[str, Query(max_length=200)] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        before: Id | None = None,
+    ) -> Response:
+        """Chats, pinned first, then the newest; `before` is the last one of the list so far."""
+        found = await run(chats.listed, owner, query, limit, before)
+        return JsonResponse({"chats": [chat.model_dump() for chat in found]})
+
+    @router.post("/chats")
+    async def create(owner: Owner, body: NewChat) -> Response:
+        """A new chat."""
+        return JsonResponse((await run(chats.create, owner, body.title)).model_dump())
+
+    @router.get("/chats/{chat_id}")
+    async def whole(owner: Owner, chat_id: Id) -> Response:
+        """A chat with all its branches."""
+        chat, messages = await run(chats.whole, owner, chat_id)
+        dumped = [message.model_dump() for message in messages]
+        return JsonResponse({"chat": chat.model_dump(), "messages": dumped})
+
+    @router.patch("/chats/{chat_id}")
+    async def change(owner: Owner, chat_id: Id, body: ChatChanges) -> Response:
+        """Title, pin, shown branch."""
+        changes = body.model_dump(exclude_none=True)
+        return JsonResponse((await run(chats.change, owner, chat_id, changes)).model_dump())
+
+    @router.delete("/chats/{chat_id}", status_code=204)
+    async def delete(owner: Owner, chat_id: Id) -> Response:
+        """Delete a chat, its messages and its files."""
+        await run(chats.delete, owner, chat_id)
+        return Response(status_code=204)
+
+
+def _add_export(router: APIRouter, desk: Desk) -> None:
+    run, chats = desk.database.run, desk.chats
+
+    @router.get("/chats/{chat_id}/export")
+    async def export(owner: Owner, chat_id: Id, format: exports.Format = "json") -> Response:
+        """The chat as a file."""
+        chat, messages = await run(chats.whole, owner, chat_id)
+        if format == "markdown":
+            content, kind = exports.export_markdown(chat, messages).encode(), "text/markdown"
+        else:
+            files = await run(chats.file_rows, chat_id)
+            content = json_bytes(exports.export_json(chat, messages, files))
+            kind = "application/json"
+        name = f"chat-{chat_id[:8]}.{'md' if format == 'markdown' else 'json'}"
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(content, media_type=kind, headers=headers)
+
+    @router.post("/chats/import")
+    async def take_in(owner: Owner, body: ExportedChat) -> Response:
+        """A chat from what export gave, with new ids."""
+        chat, messages, files = exports.import_chat(body)
+        await run(chats.take_in, owner, chat, messages, files)
+        return JsonResponse(chat.model_dump())
+
+
+def _add_replies(router: APIRouter, desk: Desk) -> None:
+    run, replies, writer = desk.database.run, desk.replies, desk.writer
+
+    @router.post("/chats/{chat_id}/replies")
+    async def reply(owner: Owner, chat_id: Id, body: ReplyRequest) -> Response:
+        """Store a turn and begin its reply, which is written whether anyone listens or not."""
+        model = rules.check_model(body.model, desk.service.settings)
+        writer.check_room()
+        turn = Turn(body.parent_id, body.content, body.file_ids, body.continue_id, model)
+        begun = await run(replies.begin, owner, chat_id, turn)
+        writer.start(begun, ReplyWish(model, body.thinking, body.search, body.settings))
+        user_message = begun.user_message and begun.user_message.model_dump()
+        dumped = begun.assistant_message.model_dump()
+        return JsonResponse({"user_message": user_message, "assistant_message": dumped})
+
+    @router.get("/messages/{message_id}/stream")
+    async def stream(owner: Owner, message_id: Id) -> Response:
+        """The message as it is, then what comes to it."""
+        await run(replies.message, owner, message_id)
+        parts = _events(desk, owner, message_id)
+        return LiveResponse(
+            _encoded(parts), desk.service.settings, is_event_stream=True, headers={}
+        )
+
+    @router.post("/messages/{message_id}/stop")
+    async def stop(owner: Owner, message_id: Id) -> Response:
+        """End a reply; what there is of it stays."""
+        await run(replies.message, owner, message_id)
+        message = await writer.stop(message_id)
+        if message is None:
+            message = await run(replies.stop, owner, message_id)
+        return JsonResponse({"message": message.model_dump()})
+
+
+async def _events(desk: Desk, owner: str, message_id: str) -> AsyncGenerator[Event, None]:
+    live = desk.writer.live(message_id)
+    if live is not None:
+        async for event in live.events():
+            yield event
+        return
+    # It has ended, or another server on the same database writes it.
+    shown = None
+    while True:
+        message = await desk.database.run(desk.replies.message, owner, message_id)
+        if message != shown:
+            shown = message
+            yield "snapshot", {"message": message.model_dump()}
+        if message.status != "generating":
+            yield "done", {"message": message.model_dump()}
+            return
+        await asyncio.sleep(_FOLLOW_SECONDS)
+
+
+async def _encoded(events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for name, data in events:
+            yield f"event: {name}\ndata: ".encode() + json_bytes(data) + b"\n\n"
+    except SQLAlchemyError as error:
+        raise storage_error(error) from None
+
+
+def _add_files(router: APIRouter, desk: Desk) -> None:
+    run, files = desk.database.run, desk.files
+    readers = asyncio.Semaphore(_NUM_READERS)
+
+    @router.post("/files")
+    async def upload(owner: Owner, file: UploadFile) -> Response:
+        """Read an uploaded file and keep its text."""
+        if (file.size or 0) > desk.limits.max_bytes:
+            limit = desk.limits.max_bytes / 2**20
+            raise ApiError(413, f"a file may have {limit:,.0f} MiB", param="file")
+        data = await file.read()
+        async with readers:
+            try:
+                name = file.filename or ""
+                document = await asyncio.to_thread(read_data, data, name, desk.limits)
+            except DocumentError as error:
+                raise ApiError(400, str(error), code="unreadable_file", param="file") from None
+        kept = await run(files.add, owner, document, len(data))
+        return JsonResponse(kept.model_dump())
+
+    @router.delete("/files/{file_id}", status_code=204)
+    async def delete(owner: Owner, file_id: Id) -> Response:
+        """Delete a file that no message holds."""
+        await run(files.delete, owner, file_id)
+        return Response(status_code=204)

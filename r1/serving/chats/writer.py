@@ -1,0 +1,202 @@
+"""Writes replies: each in a task of its own, which no listener's leaving ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from r1.serving.api.chat import prepare_replies
+from r1.serving.api.errors import ApiError
+from r1.serving.api.service import Service
+from r1.serving.chats.database import Database, error_line
+from r1.serving.chats.live_reply import LiveReply
+from r1.serving.chats.prompt import PromptBuilder, ReplyWish
+from r1.serving.chats.records import Message, Status
+from r1.serving.chats.reply_store import BEAT_SECONDS, BegunReply, ReplyStore
+
+_log = logging.getLogger("r1.serving")
+
+_SAVE_SECONDS = 1.0
+_SWEEP_SECONDS = 15.0
+_END_ATTEMPTS = 30
+
+
+@dataclass(slots=True)
+class _Writing:
+    """A reply that is being written."""
+
+    live: LiveReply
+    begun: BegunReply
+    wish: ReplyWish
+    task: asyncio.Future[None] | None = None
+    keeper: asyncio.Future[None] | None = None
+    saved_at: float = 0.0
+    saved_length: int = -1
+    is_gone: bool = False
+
+
+class ReplyWriter:
+    """The replies that this server writes."""
+
+    def __init__(
+        self, service: Service, database: Database, store: ReplyStore, prompts: PromptBuilder
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._store = store
+        self._prompts = prompts
+        self._open: dict[str, _Writing] = {}
+        self._is_closing = False
+
+    def check_room(self) -> None:
+        """Raise ApiError 429 or 503 when no reply can begin now, before anything is stored."""
+        self._service.check_admission(1)
+        settings = self._service.settings
+        if len(self._open) >= settings.max_running + settings.max_waiting:
+            retry = {"retry-after": str(settings.retry_after_seconds)}
+            text = f"the server is busy: {len(self._open)} replies run or wait"
+            raise ApiError(429, text, code="queue_full", headers=retry)
+
+    def start(self, begun: BegunReply, wish: ReplyWish) -> None:
+        """Begin to write a reply that is stored."""
+        writing = _Writing(LiveReply(begun.assistant_message), begun, wish)
+        self._open[begun.assistant_message.id] = writing
+        writing.task = asyncio.ensure_future(self._write(writing))
+        writing.keeper = asyncio.ensure_future(self._keep(writing))
+
+    def live(self, message_id: str) -> LiveReply | None:
+        """A reply that is being written here."""
+        writing = self._open.get(message_id)
+        return None if writing is None else writing.live
+
+    async def stop(self, message_id: str) -> Message | None:
+        """End a reply and store it; None when it is not written here."""
+        writing = self._open.get(message_id)
+        if writing is None:
+            return None
+        assert writing.task is not None and writing.keeper is not None
+        writing.task.cancel()
+        await asyncio.wait({writing.keeper})
+        return writing.live.message
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Saves what is written; at the end stops what is left, and stores it."""
+        await self._database.run(self._store.stop_lost)
+        saver = asyncio.ensure_future(self._save_for_ever())
+        try:
+            yield
+        finally:
+            self._is_closing = True
+            saver.cancel()
+            await asyncio.gather(
+                saver, *(self.stop(message_id) for message_id in self._open), return_exceptions=True
+            )
+            await self._database.close()
+
+    # ------------------------------------------------------------ one reply
+
+    async def _write(self, writing: _Writing) -> None:
+        live, service = writing.live, self._service
+        if writing.wish.is_search:
+            await self._find_sources(writing)
+        history = writing.begun.history
+        body = await self._prompts.request(history, live.message, writing.wish)
+        replies, _ = await asyncio.to_thread(prepare_replies, service, body)
+        live.counts = replies[0].reader.counts
+        async with aclosing(service.deltas(replies)) as deltas:
+            async for _, delta in deltas:
+                live.add(delta)
+
+    async def _find_sources(self, writing: _Writing) -> None:
+        live = writing.live
+        live.found(**await self._prompts.sources(writing.begun.history))
+        with suppress(SQLAlchemyError):  # the whole message is stored again at the end
+            await self._database.run(self._store.describe, live.message)
+
+    async def _keep(self, writing: _Writing) -> None:
+        """Wait for the end of a reply, whatever it is, and store it."""
+        assert writing.task is not None
+        await asyncio.wait({writing.task})
+        message = writing.live.end(*_outcome(writing.task))
+        try:
+            await self._store_end(writing, message)
+        finally:
+            del self._open[message.id]
+
+    async def _store_end(self, writing: _Writing, message: Message) -> None:
+        """A disk that is full may have room again: try for a while."""
+        error = ""
+        for attempt in range(_END_ATTEMPTS):
+            try:
+                is_ours = await self._database.run(self._store.end, message)
+            except SQLAlchemyError as failure:
+                error = error_line(failure)
+                if self._is_closing or attempt + 1 == _END_ATTEMPTS:
+                    break
+                await asyncio.sleep(_SAVE_SECONDS)
+                continue
+            # Stopped through another server, or deleted: nothing is left to store.
+            status = message.status if is_ours else "stopped"
+            message = message.model_copy(update={"status": status})
+            writing.live.close(message, is_saved=is_ours)
+            return
+        _log.error("a reply could not be stored: %s", error)
+        text = f"not saved: the chats' database failed: {error}"
+        failed = message.model_copy(update={"status": "failed", "error": text})
+        writing.live.close(failed, is_saved=False)
+
+    # ------------------------------------------------------------ saving
+
+    async def _save_for_ever(self) -> None:
+        swept = time.monotonic()
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            try:
+                await self._save()
+                if time.monotonic() - swept > _SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    await self._database.run(self._store.stop_lost)
+            except SQLAlchemyError as error:
+                _log.warning("replies could not be saved: %s", error_line(error))
+
+    async def _save(self) -> None:
+        """One transaction for all replies that have grown, or have to be heard of."""
+        now = time.monotonic()
+        due = []
+        for writing in self._open.values():
+            progress = writing.live.progress()
+            length = len(progress.content) + len(progress.reasoning_content)
+            if length != writing.saved_length or now - writing.saved_at > BEAT_SECONDS:
+                due.append((writing, progress, length))
+        if not due:
+            return
+        gone = await self._database.run(self._store.save, [progress for _, progress, _ in due])
+        for writing, progress, length in due:
+            if progress.message_id in gone:
+                assert writing.task is not None
+                writing.task.cancel()
+            elif not writing.live.is_ended:
+                writing.saved_at, writing.saved_length = now, length
+                writing.live.mark_saved(progress)
+
+
+def _outcome(task: asyncio.Future[None]) -> tuple[Status, str | None]:
+    """How a reply ended, and what its reader is told."""
+    if task.cancelled():
+        return "stopped", None
+    error = task.exception()
+    if error is None:
+        return "done", None
+    if isinstance(error, ApiError):
+        return "failed", str(error.detail)
+    if isinstance(error, SQLAlchemyError):
+        return "failed", f"the chats' database failed: {error_line(error)}"
+    _log.error("a reply failed", exc_info=error)
+    return "failed", "internal error"
