@@ -107,6 +107,14 @@ export const en = {
   showThought: "Show the thought",
   hideThought: "Hide the thought",
   copyCode: "Copy code",
+  image: "Image",
+  table: "Table",
+  taskDone: "Done",
+  taskOpen: "Open",
+  image: "Image",
+  table: "Table",
+  taskDone: "Done",
+  taskOpen: "To do",
 
   // Saving and the connection
   saved: "Saved",

@@ -1,0 +1,1 @@
+export { Thought } from "./Thought";
