@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from r1.config import Config
 from r1.serving.files.limited_process import ProcessLimits, ReadingStopped, read_in_child
+from r1.serving.files.reading import Request, is_plain, read_safely
 
 FILE_SUFFIXES = (
     *(".txt", ".md", ".pdf", ".docx", ".xlsx", ".csv", ".tsv", ".html", ".htm", ".json", ".jsonl"),
@@ -81,13 +84,15 @@ def read_data(
     name = clean_name(name)
     if not data:
         raise DocumentError(f"{name}: the file is empty")
-    request = {
+    request: dict[str, Any] = {
         "name": name,
         "charset": charset,
         "is_page": is_page,
         "max_pages": limits.max_pages,
         "max_characters": limits.max_characters,
     }
+    if not is_page and is_plain(data, name):
+        return _document(name, read_safely(data, Request(**request)))
     bounds = ProcessLimits(
         limits.memory_bytes, limits.cpu_seconds, limits.wall_seconds, limits.max_characters
     )
@@ -95,6 +100,10 @@ def read_data(
         reply = read_in_child(data, request, bounds)
     except ReadingStopped as error:
         raise DocumentError(f"{name}: {error}") from None
+    return _document(name, reply)
+
+
+def _document(name: str, reply: Mapping[str, str]) -> Document:
     if "error" in reply:
         raise DocumentError(f"{name}: {reply['error']}")
     return Document(name, reply["text"], reply["kind"], reply["title"], reply["date"])

@@ -9,7 +9,6 @@ import contextlib
 import json
 import re
 import sys
-import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,9 @@ _NO_TEXT = (
     (b"\x7fELF", "a program; only text is read"),
     (b"MZ", "a program; only text is read"),
 )
+_NO_CONTROLS = {
+    code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,21 @@ def read(data: bytes, request: Request) -> dict[str, str]:
         found = decode_text(data, request.charset)
     if isinstance(found, str):
         found = readers.Found(found)
+    # Before it is tidied, which takes time: most of it can be empty lines, but not all of it.
+    refuse_long(found.text, 4 * request.max_characters)
     text = tidy(found.text)
-    if len(text) > request.max_characters:
-        raise readers.Refused(
-            f"has {len(text):,} characters of text; at most {request.max_characters:,}"
-        )
+    refuse_long(text, request.max_characters)
     if not text:
         raise readers.Refused("has no text")
     return {"text": text, "kind": kind, "title": tidy(found.title), "date": found.date[:40]}
+
+
+def refuse_long(text: str, max_characters: int) -> None:
+    """Raises Refused for a text that has more."""
+    if len(text) > max_characters:
+        raise readers.Refused(
+            f"has {len(text):,} characters of text; at most {max_characters:,} are read"
+        )
 
 
 def kind_of(data: bytes, request: Request) -> str:
@@ -119,11 +128,23 @@ def kind_of(data: bytes, request: Request) -> str:
     return "csv" if suffix in ("csv", "tsv") else "text"
 
 
+def is_plain(data: bytes, name: str) -> bool:
+    """Whether it is UTF-8 text that needs no library: safe to read in any process."""
+    request = Request(name, "", is_page=False, max_pages=0, max_characters=0)
+    if data.startswith((b"PK", b"\xef\xbb\xbf")) or b"\x00" in data or b"\x1b" in data:
+        return False
+    try:
+        data.decode("utf-8")
+        return kind_of(data, request) in ("text", "csv")
+    except (UnicodeDecodeError, readers.Refused):
+        return False
+
+
 def tidy(text: str) -> str:
-    """Without zeros, lone surrogates, private marks and runs of empty lines."""
-    text = text.encode("utf-8", errors="replace").decode("utf-8")
-    text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", text)).strip()
+    """Without controls, lone surrogates, spaces at the ends of lines and runs of empty lines."""
+    text = text.encode("utf-8", errors="replace").decode("utf-8").translate(_NO_CONTROLS)
+    text = "\n".join(line.rstrip() for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def one_line(error: Exception) -> str:
