@@ -110,10 +110,6 @@ export const en = {
   image: "Image",
   table: "Table",
   taskDone: "Done",
-  taskOpen: "Open",
-  image: "Image",
-  table: "Table",
-  taskDone: "Done",
   taskOpen: "To do",
 
   // Saving and the connection

@@ -107,10 +107,6 @@ export const ja: Dictionary = {
   table: "表",
   taskDone: "完了",
   taskOpen: "未完了",
-  image: "画像",
-  table: "表",
-  taskDone: "完了",
-  taskOpen: "未完了",
 
   saved: "保存済み",
   saving: "保存中",

@@ -107,10 +107,6 @@ export const ko: Dictionary = {
   table: "표",
   taskDone: "완료",
   taskOpen: "미완료",
-  image: "이미지",
-  table: "표",
-  taskDone: "완료",
-  taskOpen: "미완료",
 
   saved: "저장됨",
   saving: "저장 중",

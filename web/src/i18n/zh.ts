@@ -107,10 +107,6 @@ export const zh: Dictionary = {
   table: "表格",
   taskDone: "已完成",
   taskOpen: "未完成",
-  image: "图片",
-  table: "表格",
-  taskDone: "已完成",
-  taskOpen: "未完成",
 
   saved: "已保存",
   saving: "正在保存",

@@ -1,0 +1,116 @@
+import { useSignal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { useApp } from "../app/app";
+import { onPageKey } from "../app/shortcuts";
+import { formatBytes, t } from "../i18n";
+import { ChatView } from "./chat_view";
+import { Composer } from "./composer";
+import { DeleteDialog, RenameDialog } from "./chat_dialogs";
+import { Examples, Greeting } from "./empty_state";
+import { useFileDrop } from "./file_drop";
+import { Header } from "./header";
+import { KeyDialog } from "./key_dialog";
+import { LiveRegion, NoticesView } from "./notices_view";
+import { SettingsDialog } from "./settings_dialog";
+import { ShortcutsDialog } from "./shortcuts_dialog";
+import { Sidebar } from "./sidebar";
+
+export function Page(): JSX.Element {
+  const app = useApp();
+  const isDragging = useSignal(false);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => onPageKey(app, event);
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [app]);
+  useFileDrop(isDragging, (files) => app.attachments.add(files));
+  const isSidebarShown = app.isSidebarShown.value;
+  return (
+    <div class={isSidebarShown ? "page has-sidebar" : "page"}>
+      <a class="skip-link" href="#message-box" onClick={focusMessage(app.focusMessage.bind(app))}>
+        {t.value.skipToMessage}
+      </a>
+      {isSidebarShown && <Sidebar />}
+      {isSidebarShown && <div class="shade" onClick={() => app.closeNarrowSidebar()} />}
+      <Main />
+      {isDragging.value && <DropNote />}
+      <NoticesView />
+      <LiveRegion />
+      <OpenDialog />
+    </div>
+  );
+}
+
+/** A link of this page would also change its address, which names the chat. */
+function focusMessage(focus: () => void): (event: Event) => void {
+  return (event) => {
+    event.preventDefault();
+    focus();
+  };
+}
+
+function Main(): JSX.Element {
+  const { conversation } = useApp();
+  const words = t.value;
+  const loading = conversation.loading.value;
+  const isEmpty = conversation.path.value.length === 0 && loading !== "loading";
+  if (loading === "missing") {
+    return (
+      <main class="main">
+        <Header />
+        <p class="missing" role="alert">
+          {words.chatNotFound}
+        </p>
+      </main>
+    );
+  }
+  return (
+    <main class={isEmpty ? "main is-empty" : "main"}>
+      <Header />
+      {isEmpty ? <Greeting /> : <ChatView />}
+      <div class="composer-frame">
+        <Composer />
+        {isEmpty ? <Examples /> : null}
+        <p class="disclaimer">{words.disclaimer}</p>
+      </div>
+    </main>
+  );
+}
+
+function DropNote(): JSX.Element {
+  const files = useApp().page.value?.files;
+  const words = t.value;
+  return (
+    <div class="drop-note">
+      <p>
+        <strong>{words.dropHere}</strong>
+        {files && (
+          <span>
+            {words.fileLimits(files.max_files, formatBytes(files.max_bytes), files.types.join(" "))}
+          </span>
+        )}
+      </p>
+    </div>
+  );
+}
+
+function OpenDialog(): JSX.Element | null {
+  const app = useApp();
+  const dialog = app.dialog.value;
+  const onClose = () => (app.dialog.value = null);
+  switch (dialog?.kind) {
+    case "settings":
+      return <SettingsDialog onClose={onClose} />;
+    case "shortcuts":
+      return <ShortcutsDialog onClose={onClose} />;
+    case "key":
+      return <KeyDialog onClose={onClose} />;
+    case "delete":
+      return <DeleteDialog chat={dialog.chat} onClose={onClose} />;
+    case "rename":
+      return <RenameDialog chat={dialog.chat} onClose={onClose} />;
+    case undefined:
+      return null;
+  }
+}

@@ -1,0 +1,191 @@
+/** The chat that is open: its tree of messages, the branch that is shown, and replies under way. */
+import { batch, computed, signal, type Signal } from "@preact/signals";
+import { ApiFailure, type Api } from "../api/client";
+import { followReply } from "../api/stream";
+import type { Chat, Message, ReplyRequest } from "../api/types";
+import { t } from "../i18n";
+import type { Announcer } from "./announcer";
+import type { Connection } from "./connection";
+import { LiveReply } from "./live_reply";
+import { plainWords, type Notices } from "./notices";
+import { childrenOf, newestLeaf, pathTo, versionsOf, type Node } from "./tree";
+
+export type Loading = "none" | "loading" | "loaded" | "missing";
+type Messages = ReadonlyMap<string, Signal<Message>>;
+
+export interface ConversationNeeds {
+  api: Api;
+  notices: Notices;
+  connection: Connection;
+  announcer: Announcer;
+  /** A chat's title, time or branch changed. */
+  onChatChanged: (chat: Chat) => void;
+  /** Something happened in the chat that its list shows by another order or title. */
+  onTurn: (chatId: string) => void;
+}
+
+export class Conversation {
+  readonly chat = signal<Chat | null>(null);
+  readonly loading = signal<Loading>("none");
+  readonly isSaved = signal(true);
+  private readonly messages = signal<Messages>(new Map());
+  private readonly leafId = signal<string | null>(null);
+  private readonly replies = new Map<string, AbortController>();
+
+  // A message's place never changes, so that reading it without following keeps the path still
+  // while its text grows.
+  private readonly nodes = computed(
+    () => new Map<string, Node>([...this.messages.value].map(([id, m]) => [id, m.peek()])),
+  );
+  private readonly children = computed(() => childrenOf(this.nodes.value.values()));
+  readonly path = computed(() => pathTo(this.nodes.value, this.leafId.value));
+  readonly leaf = computed(() => this.message(this.path.value.at(-1) ?? ""));
+  readonly isGenerating = computed(() => this.leaf.value?.value.status === "generating");
+
+  constructor(private readonly needs: ConversationNeeds) {}
+
+  message(id: string): Signal<Message> | undefined {
+    return this.messages.value.get(id);
+  }
+
+  versions(message: Node): { ids: readonly string[]; index: number } {
+    return versionsOf(this.children.value, message);
+  }
+
+  /** No chat: what is sent next begins one. */
+  close(): void {
+    this.stopFollowing();
+    this.fill(null, [], "none");
+  }
+
+  async open(chatId: string): Promise<void> {
+    if (this.chat.peek()?.id === chatId) return;
+    this.stopFollowing();
+    this.fill(null, [], "loading");
+    await this.load(chatId);
+  }
+
+  private async load(chatId: string): Promise<void> {
+    try {
+      const { chat, messages } = await this.needs.api.chat(chatId);
+      this.fill(chat, messages, "loaded");
+    } catch (error) {
+      if (!(error instanceof ApiFailure && error.status === 404)) {
+        this.fill(null, [], "none");
+        throw error;
+      }
+      this.fill(null, [], "missing");
+    }
+  }
+
+  private fill(chat: Chat | null, messages: Message[], loading: Loading): void {
+    batch(() => {
+      this.chat.value = chat;
+      this.loading.value = loading;
+      this.isSaved.value = true;
+      this.messages.value = new Map(messages.map((message) => [message.id, signal(message)]));
+      const leaf = chat?.leaf_id ?? null;
+      this.leafId.value = newestLeaf(this.children.value, leaf);
+    });
+    for (const message of messages) if (message.status === "generating") this.follow(message.id);
+  }
+
+  /** Ask for a reply; a first message makes the chat. Throws what the server refuses. */
+  async send(request: ReplyRequest): Promise<void> {
+    const { api } = this.needs;
+    let chat = this.chat.peek();
+    if (!chat) {
+      chat = await api.newChat();
+      this.fill(chat, [], "loaded");
+      this.needs.onChatChanged(chat);
+    }
+    const start = await api.reply(chat.id, request);
+    if (this.chat.peek()?.id !== chat.id) return;
+    const { user_message: question, assistant_message: reply } = start;
+    this.put(question ? [question, reply] : [reply], reply.id);
+    this.follow(reply.id);
+    this.needs.onTurn(chat.id);
+  }
+
+  async stop(): Promise<void> {
+    const id = this.leaf.peek()?.peek().id;
+    if (id === undefined) return;
+    const { message } = await this.needs.api.stop(id);
+    this.replies.get(id)?.abort();
+    this.put([message], id);
+    this.isSaved.value = true;
+    this.needs.announcer.say(t.peek().replyStopped);
+  }
+
+  /** Show another version of a message, at the newest end of its branch. */
+  async showVersion(id: string): Promise<void> {
+    const chat = this.chat.peek();
+    const leaf = newestLeaf(this.children.peek(), id);
+    if (!chat || leaf === null) return;
+    this.leafId.value = leaf;
+    this.changed(await this.needs.api.changeChat(chat.id, { leaf_id: leaf }));
+  }
+
+  /** The chat as the server has it now. */
+  changed(chat: Chat): void {
+    if (this.chat.peek()?.id === chat.id) this.chat.value = chat;
+    this.needs.onChatChanged(chat);
+  }
+
+  private put(changed: readonly Message[], leafId: string): void {
+    batch(() => {
+      const messages = new Map(this.messages.peek());
+      for (const message of changed) {
+        const known = messages.get(message.id);
+        if (known) known.value = message;
+        else messages.set(message.id, signal(message));
+      }
+      if (messages.size !== this.messages.peek().size) this.messages.value = messages;
+      this.leafId.value = leafId;
+    });
+  }
+
+  private follow(id: string): void {
+    const message = this.messages.peek().get(id);
+    if (!message) return;
+    this.replies.get(id)?.abort();
+    const stopped = new AbortController();
+    this.replies.set(id, stopped);
+    const { api, connection, notices } = this.needs;
+    const live = new LiveReply(message, (shown, isSaved) => {
+      if (!stopped.signal.aborted) this.onShown(shown, isSaved);
+    });
+    this.isSaved.value = false;
+    this.needs.announcer.begin(message.peek().content.length);
+    followReply({
+      open: (signal) => api.stream(id, signal),
+      onEvent: (event) => {
+        if (!stopped.signal.aborted) live.take(event);
+      },
+      waitBeforeRetry: connection.wait,
+      onConnected: connection.isFine,
+      signal: stopped.signal,
+    })
+      .catch((error: unknown) => notices.error(plainWords(error)))
+      .finally(() => {
+        if (this.replies.get(id) === stopped) this.replies.delete(id);
+      });
+  }
+
+  private onShown(message: Message, isSaved: boolean): void {
+    const isDone = message.status !== "generating";
+    this.isSaved.value = isSaved;
+    if (message.id !== this.leafId.peek()) return;
+    const { announcer } = this.needs;
+    announcer.follow(message.content, isDone);
+    if (!isDone) return;
+    announcer.sayAtPace(message.status === "done" ? t.peek().replyEnded : t.peek().failed);
+    const chat = this.chat.peek();
+    if (chat) this.needs.onTurn(chat.id);
+  }
+
+  private stopFollowing(): void {
+    for (const reply of this.replies.values()) reply.abort();
+    this.replies.clear();
+  }
+}
