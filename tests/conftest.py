@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before torch is imported: tests are small, and threads of several workers would fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("R1_QUIET", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# How long one example takes says nothing on a busy machine.
+hypothesis.settings.register_profile("r1", deadline=None)
+hypothesis.settings.load_profile("r1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

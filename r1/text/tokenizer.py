@@ -106,7 +106,7 @@ class Tokenizer:
         by_role = {
             "bos_token": self.names.bos,
             "eos_token": self.names.eos,
-            "pad_token": self.names.pad,
+            "pad_token": self.names.pad or self.names.eos,
         }
         config = {
             "clean_up_tokenization_spaces": False,
@@ -120,6 +120,9 @@ class Tokenizer:
         config["chat_template"] = template
         write_text(folder / "tokenizer.json", self.backend.to_str(pretty=False))
         set_values = {name: value for name, value in config.items() if value is not None}
+        # Null as in the releases: where it is absent, transformers' Qwen2 class adds a token of
+        # its own, whose id lies beyond the model's vocabulary.
+        set_values.setdefault("unk_token", None)
         write_json(folder / "tokenizer_config.json", set_values)
         named = {role: token for role, token in by_role.items() if token is not None}
         write_json(folder / "special_tokens_map.json", named)

@@ -66,7 +66,7 @@ def test_block_hashes_are_chained_and_stable() -> None:
     assert hashes[0].hex() == "61abbbbadcb5a29f38974c1405255595"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("arsgm"), st.integers(0, 7)), max_size=60))
 def test_invariants(operations: list[tuple[str, int]]) -> None:
     """Free and used blocks partition the pool; counts equal the references that we hold."""

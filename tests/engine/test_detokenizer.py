@@ -56,7 +56,7 @@ def test_min_tokens_ignores_early_stop_strings(tokenizer: Tokenizer) -> None:
     assert detokenizer.text == "a.b"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     text=st.text(alphabet="ab.é想", max_size=25),
     stop=st.lists(st.text(alphabet="ab.é想", min_size=1, max_size=3), max_size=3),

@@ -56,7 +56,7 @@ def check(scheduler: Scheduler, batch: ScheduledBatch, budget: int) -> None:
     assert len(set(written)) == len(written)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     loads=st.lists(
         st.tuples(st.integers(1, 14), st.integers(1, 4), st.integers(1, 10)), min_size=1, max_size=8

@@ -214,3 +214,13 @@ def test_awkward_turns_stay_text(released: Tokenizer) -> None:
                 expected += [151645, 151643]
         expected += [151645, 151648]
         assert [token for token in ids if token >= first] == expected
+
+
+def test_transformers_adds_no_token_of_its_own_to_a_saved_model_folder(
+    released: Tokenizer, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "vocab_size": 152064}')
+    released.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert len(theirs) == released.vocab_size == 152064
+    assert theirs.pad_token == EOS

@@ -76,7 +76,7 @@ def test_weights_of_the_three_normalisations_by_hand() -> None:
         sequence_weights(lengths, "tokens")  # pyright: ignore[reportArgumentType]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     normalize_by=st.sampled_from(["sequence", "token", "constant"]),

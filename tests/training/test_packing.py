@@ -73,7 +73,7 @@ def test_sequences_without_a_target_are_left_out() -> None:
     assert pack_targets([nothing, TokenSequence.of([1], [])], 8) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=12), st.integers(14, 40))
 def test_packed_rows_hold_the_same_predictions(
     shapes: list[tuple[int, int]], max_tokens: int
