@@ -29,6 +29,7 @@ FLOORS = {
     "generator": 0,
     "config": 0,
     "config_errors": 0,
+    "allocator": 0,
     "atomic_files": 0,
     "run_log": 0,
     "gguf_file": 0,

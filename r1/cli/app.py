@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from r1 import __version__
+from r1.allocator import keep_freed_memory
 from r1.cli import decontaminate, evaluation, grade, models, predictions, serving, talking, training
 from r1.cli.errors import OneLineErrors
 
@@ -40,6 +41,7 @@ VERBS = (
 
 def main() -> None:
     """The console script."""
+    keep_freed_memory()
     app()
 
 

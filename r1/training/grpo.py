@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from r1.allocator import keep_freed_memory
 from r1.engine.engine import Engine
 from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
@@ -52,6 +53,7 @@ def run_grpo(config: GrpoConfig, *, make_generator: GeneratorFactory = Engine) -
     Raises ValueError for a mistake in the data or the config, RunError when the run
     cannot go on (a loss that is not finite, a full disk, a folder in use).
     """
+    keep_freed_memory()
     with RunFolder.open(config.output, config=config) as run:
         if run.checkpoint_path.exists():
             return run.checkpoint_path

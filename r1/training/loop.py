@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
+from r1.allocator import keep_freed_memory
 from r1.run_log import Progress, RunError, RunFolder, StepTimer, write_json
 from r1.training.checkpoint import capture, load_state, restore, save_state
 from r1.training.optimizer import NonFiniteError, Optimizer, OptimizerConfig
@@ -148,6 +149,7 @@ def run_steps(run: RunFolder, config: LoopConfig, model: nn.Module, training: Tr
     to other data, and when a loss or gradient is not finite: that step is not applied
     and its batch is in `failed_batch.json`.
     """
+    keep_freed_memory()
     lengths = [row.num_tokens for row in training.rows]
     plan = BatchPlan.of(lengths, config)
     optimizer = Optimizer(model, config, plan.total_steps)

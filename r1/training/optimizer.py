@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -96,14 +97,29 @@ class Optimizer:
         if not math.isfinite(value):
             self.zero_grad()
             raise NonFiniteError(f"the loss is {value} at step {self.num_steps + 1}")
-        (loss * self._loss_scale).backward()
-        for name, parameter in self._parameters.items():
-            master = self._masters[name]
-            if master is parameter or parameter.grad is None:
-                continue
-            gradient = parameter.grad.float() / self._loss_scale
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+        # Each gradient moves to its master as soon as it is complete: a half-precision one and
+        # its fp32 sum exist together for one parameter at a time.
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._add_to_master, name))
+            for name, parameter in self._parameters.items()
+            if self._masters[name] is not parameter
+        ]
+        try:
+            (loss * self._loss_scale).backward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _add_to_master(self, name: str, parameter: Tensor) -> None:
+        master, gradient = self._masters[name], parameter.grad
+        assert gradient is not None
+        if master.grad is None:
+            master.grad = gradient.float()
+            if self._loss_scale != 1.0:
+                master.grad /= self._loss_scale
+        else:
+            master.grad.add_(gradient, alpha=1.0 / self._loss_scale)
+        parameter.grad = None
 
     def step(self) -> StepResult:
         """Clip the summed gradient to `max_grad_norm`, apply it, and clear it.

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_SCRIPT = """
+import resource, torch
+from r1.allocator import keep_freed_memory
+def faults():
+    for _ in range(16): torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4): torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults()
+print(keep_freed_memory(), plain, faults())
+"""
+
+
+def test_memory_that_is_freed_is_not_asked_for_again():
+    # In a process of its own: the setting lasts as long as the process.
+    out = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=True
+    ).stdout.split()
+    if out[0] == "False":  # another C library
+        return
+    assert int(out[2]) < 1000 < int(out[1]) / 10  # 4 x 16,384 pages, or none
