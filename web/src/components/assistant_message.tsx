@@ -94,11 +94,12 @@ function EndNote({ message }: { message: Message }): JSX.Element | null {
   if (!note) return null;
   const isFailed = message.status === "failed";
   const hasText = message.content !== "" || message.reasoning_content !== "";
+  const canContinue = hasText && (message.status !== "done" || message.finish_reason === "length");
   return (
     <div class={isFailed ? "end-note is-error" : "end-note"} role={isFailed ? "alert" : undefined}>
       {isFailed && <Icon name="alert" />}
       <span dir="auto">{note}</span>
-      {hasText && (
+      {canContinue && (
         <button type="button" class="button" onClick={() => void app.continueReply(message)}>
           <Icon name="play" size={14} />
           {words.continue}
@@ -119,7 +120,9 @@ function endNote(message: Message, words: Dictionary): string | null {
     return message.error ? `${words.failed} ${message.error}` : words.failed;
   }
   if (message.status === "stopped") return words.stopped;
-  return message.finish_reason === "length" ? words.lengthReached : null;
+  if (message.finish_reason === "length") return words.lengthReached;
+  // A reply that is done tells here what it had to do without: its search.
+  return message.error ?? (message.content === "" ? words.noAnswer : null);
 }
 
 function Actions({ message, isLast }: { message: Message; isLast: boolean }): JSX.Element {

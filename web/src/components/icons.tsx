@@ -53,13 +53,13 @@ export function Icon({ name, size = 18 }: { name: IconName; size?: number }): JS
   );
 }
 
-/** The page's mark: a winding thought that ends in a 1. */
+/** The page's mark: an r and a 1. */
 export function Mark({ size = 28 }: { size?: number }): JSX.Element {
   return (
     <svg class="mark" width={size} height={size} viewBox="0 0 32 32" aria-hidden="true">
       <rect width="32" height="32" rx="9" />
-      <path d="M7.5 16.500c0-4 2.2-6.7 5-6.7 5.2 0 3.6 12.4 8.2 12.4 1.7 0 2.8-1.3 2.8-2.9" />
-      <path d="M20.5 12.200l3-2.700v9.8" />
+      <path d="M9.5 22.5v-9.7M9.5 17c.5-2.9 2.4-4.5 5.3-4.3" />
+      <path d="M18.5 11.900l4-2.900v13.5" />
     </svg>
   );
 }

@@ -26,7 +26,7 @@ export function SourceList({ sources }: { sources: readonly Source[] }): JSX.Ele
   return (
     <details class="sources">
       <summary>{words.sources(sources.length)}</summary>
-      <ol>
+      <ol class="source-list">
         {sources.map((source) => (
           <li key={source.index} class="source">
             <SourceBody source={source} />

@@ -87,16 +87,14 @@ export const en = {
   noSources: "The search found nothing.",
   stopped: "Stopped.",
   lengthReached: "The limit of tokens was reached.",
-  repetitionStopped: "The reply began to repeat itself and was ended.",
+  noAnswer: "The reply has no answer.",
   failed: "The reply failed.",
-  interrupted: "The reply was cut off.",
   tokens: (count: string) => `${count} tokens`,
   tokensPerSecond: (speed: string) => `${speed} tokens/s`,
   seconds: (seconds: string) => `${seconds} s`,
   usageDetails: (prompt: string, reasoning: string, answer: string) =>
     `Prompt ${prompt}, thought ${reasoning}, answer ${answer} tokens`,
   jumpToEnd: "Jump to the end",
-  replyBegan: "The reply begins.",
   replyEnded: "The reply is complete.",
   replyStopped: "The reply was stopped.",
 

@@ -84,16 +84,14 @@ export const ja: Dictionary = {
   noSources: "検索では何も見つかりませんでした。",
   stopped: "停止しました。",
   lengthReached: "長さの上限に達しました。",
-  repetitionStopped: "同じ内容を繰り返し始めたため終了しました。",
+  noAnswer: "この返答には答えがありません。",
   failed: "回答に失敗しました。",
-  interrupted: "回答が途切れました。",
   tokens: (count) => `${count} トークン`,
   tokensPerSecond: (speed) => `${speed} トークン/秒`,
   seconds: (seconds) => `${seconds} 秒`,
   usageDetails: (prompt, reasoning, answer) =>
     `入力 ${prompt}、思考 ${reasoning}、回答 ${answer} トークン`,
   jumpToEnd: "末尾へ移動",
-  replyBegan: "回答が始まりました。",
   replyEnded: "回答が完了しました。",
   replyStopped: "回答を停止しました。",
 

@@ -84,16 +84,14 @@ export const ko: Dictionary = {
   noSources: "검색 결과가 없습니다.",
   stopped: "중지했습니다.",
   lengthReached: "길이 한도에 도달했습니다.",
-  repetitionStopped: "같은 내용이 반복되어 답변을 끝냈습니다.",
+  noAnswer: "이 답변에는 답이 없습니다.",
   failed: "답변하지 못했습니다.",
-  interrupted: "답변이 끊겼습니다.",
   tokens: (count) => `토큰 ${count}개`,
   tokensPerSecond: (speed) => `초당 토큰 ${speed}개`,
   seconds: (seconds) => `${seconds}초`,
   usageDetails: (prompt, reasoning, answer) =>
     `입력 ${prompt}, 생각 ${reasoning}, 답변 ${answer} 토큰`,
   jumpToEnd: "끝으로 이동",
-  replyBegan: "답변을 시작합니다.",
   replyEnded: "답변이 끝났습니다.",
   replyStopped: "답변을 중지했습니다.",
 

@@ -84,16 +84,14 @@ export const zh: Dictionary = {
   noSources: "没有搜索到内容。",
   stopped: "已停止。",
   lengthReached: "已达到长度上限。",
-  repetitionStopped: "回答开始重复，已被结束。",
+  noAnswer: "这条回复没有答案。",
   failed: "回答失败。",
-  interrupted: "回答被中断。",
   tokens: (count) => `${count} 个 token`,
   tokensPerSecond: (speed) => `${speed} token/秒`,
   seconds: (seconds) => `${seconds} 秒`,
   usageDetails: (prompt, reasoning, answer) =>
     `提示 ${prompt}，思考 ${reasoning}，回答 ${answer} 个 token`,
   jumpToEnd: "跳到末尾",
-  replyBegan: "开始回答。",
   replyEnded: "回答完成。",
   replyStopped: "回答已停止。",
 
