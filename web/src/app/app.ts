@@ -1,5 +1,5 @@
 /** The page's state, put together, and what a person can do with it. */
-import { computed, effect, signal } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { Api, type Fetch } from "../api/client";
@@ -106,8 +106,7 @@ export class App {
     this.connection.isFine();
     effect(() => {
       const chatId = this.route.chatId.value;
-      if (chatId === null) return this.conversation.close();
-      void this.notices.guard(() => this.conversation.open(chatId));
+      untracked(() => void this.showChat(chatId));
     });
   }
 
@@ -136,10 +135,12 @@ export class App {
     this.dialog.value = null;
     this.conversation.close();
     await this.readPage();
-    const chatId = this.route.chatId.peek();
-    if (chatId !== null && this.dialog.peek() === null) {
-      await this.notices.guard(() => this.conversation.open(chatId));
-    }
+    if (this.dialog.peek() === null) await this.showChat(this.route.chatId.peek());
+  }
+
+  private async showChat(chatId: string | null): Promise<void> {
+    if (chatId === null) this.conversation.close();
+    else await this.notices.guard(() => this.conversation.open(chatId));
   }
 
   setSidebarOpen(isOpen: boolean): void {

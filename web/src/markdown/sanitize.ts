@@ -63,6 +63,8 @@ export function sanitize(html: string): DocumentFragment {
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
+    // Without this the pattern would be asked of every attribute, `target` and `d` too.
+    ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => name !== "href"),
     RETURN_DOM_FRAGMENT: true,
   });
   // A strict policy (`style-src 'self'`) refuses style attributes but not styles set by a script.
