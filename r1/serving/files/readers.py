@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_UNPACKED_BYTES = 512 * 2**20
-MAX_PARTS = 10_000
+MAX_PARTS = 5_000
 _MIN_MAIN_CHARACTERS = 200
 _BLOCK_NAMES = (
     "address article aside blockquote body br caption dd details div dl dt fieldset figcaption "
