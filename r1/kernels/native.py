@@ -28,10 +28,21 @@ _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-tra
 _COMPILE_TIMEOUT_SECONDS = 120
 _PROBE_TIMEOUT_SECONDS = 30
 # Runs in a process of its own: an instruction that the CPU lacks must not end ours.
-_PROBE = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).r1_self_test() != 42)"
+_PROBE = """
+import ctypes, sys
+ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL)
+sys.exit(ctypes.CDLL(sys.argv[2]).r1_self_test() != 42)
+"""
 _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
-# Every function of kernels.c: its arguments, p a pointer, i an int64, f a float.
-_SIGNATURES = {"r1_self_test": ""}
+# The functions of kernels.c, each for bf16 and f32: p a pointer, i an int64, f a float.
+_SIGNATURES = {
+    "r1_attend": "ppppp" + "ii" + "p" + "iiiii" + "f" + "i",
+    "r1_gate": "ppp" + "iii",
+    "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "ii",
+    "r1_rms_norm": "ppp" + "ii" + "f" + "i",
+    "r1_rotate": "pp" + "ii" + "pp" + "iiii",
+    "r1_write_cache": "ppp" + "ii" + "p" + "iii",
+}
 
 
 class KernelBuildError(Exception):
@@ -144,18 +155,26 @@ def _first_error(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def _probe(library: Path) -> None:
-    result = _run(sys.executable, "-I", "-S", "-c", _PROBE, library, timeout=_PROBE_TIMEOUT_SECONDS)
+    # What torch itself loads first, to have the OpenMP runtime in reach of everyone.
+    suffix = "dylib" if sys.platform == "darwin" else "so"
+    runtime = Path(torch.__file__).parent / "lib" / f"libtorch_global_deps.{suffix}"
+    command = (sys.executable, "-I", "-S", "-c", _PROBE, runtime, library)
+    result = _run(*command, timeout=_PROBE_TIMEOUT_SECONDS)
     if result.returncode != 0:
-        raise KernelBuildError(f"the compiled kernels do not run here ({_first_error(result)})")
+        lines = result.stderr.strip().splitlines()
+        reason = lines[-1][:200] if lines else f"exit code {result.returncode}"
+        raise KernelBuildError(f"the compiled kernels do not run here ({reason})")
 
 
 def _load(path: Path) -> ctypes.CDLL:
     torch.get_num_threads()  # loads torch's OpenMP runtime, which the library's symbols need
     library = ctypes.CDLL(str(path))
     for name, arguments in _SIGNATURES.items():
-        try:
-            function = getattr(library, name)
-        except AttributeError:
-            raise OSError(f"{path} lacks {name}") from None
-        function.argtypes = [_C_TYPES[letter] for letter in arguments]
+        for dtype in ("bf16", "f32"):
+            try:
+                function = getattr(library, f"{name}_{dtype}")
+            except AttributeError:
+                raise OSError(f"{path} lacks {name}_{dtype}") from None
+            function.argtypes = [_C_TYPES[letter] for letter in arguments]
+            function.restype = None
     return library

@@ -94,3 +94,28 @@ INLINE float16 exp_lanes(float16 x) {
     float16 result = (float16)((int16x)y + exponent);
     return select_lanes(is_tiny, broadcast(0.0f), result);
 }
+
+// Memory of the calling thread that stays between calls; one buffer, for one kernel at a time.
+static void *scratch(size_t num_bytes) {
+    static _Thread_local void *buffer;
+    static _Thread_local size_t size;
+    if (size < num_bytes) {
+        free(buffer);
+        size = num_bytes + num_bytes / 4 + 4096;
+        if (posix_memalign(&buffer, 64, size)) abort();
+    }
+    return buffer;
+}
+
+// Of attention: keys scored at once, query vectors that share them, the widest head.
+#define CHUNK 64
+#define CHUNK_TILES (CHUNK / LANES)
+#define MAX_QUERIES 24
+#define MAX_HEAD_DIM 256
+
+// An online softmax so far: highest score, last rescaling, sum by lane, weighted values.
+typedef struct {
+    float peak, alpha;
+    float16 total;
+    float values[MAX_HEAD_DIM];
+} Softmax;

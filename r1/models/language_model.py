@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from r1.models.attention import KVCache
-from r1.models.layers import Embedding, Linear, RMSNorm
+from r1.models.layers import Embedding, Linear, RMSNorm, linear
 from r1.models.model_config import ModelConfig
 
 
@@ -89,7 +88,7 @@ class LanguageModel(_Headed):
 
         Apart from `forward`, so that callers can take only the tokens they need.
         """
-        return F.linear(hidden, self.head_weight)
+        return linear(hidden, self.head_weight)
 
 
 class SequenceScorer(_Headed):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from r1.kernels.fused import kernels_for
 from r1.models.model_config import ModelConfig, RopeParameters
 
 
@@ -26,6 +27,41 @@ class Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., I] to [..., O]."""
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`; in inference on a CPU, for few rows, a kernel that reads the weight once."""
+    kernels = kernels_for(x)
+    if kernels is not None and kernels.takes(x, weight):
+        return kernels.linear(x, (weight,), (bias,))
+    return F.linear(x, weight, bias)
+
+
+def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
+    """One input through up to three linear layers: where a kernel serves, in one pass."""
+    kernels = kernels_for(x)
+    plain = [layer for layer in layers if isinstance(layer, Linear)]
+    if kernels is None or len(plain) < len(layers) or not kernels.takes(x, plain[0].weight):
+        return tuple(layer(x) for layer in layers)
+    weights = [layer.weight for layer in plain]
+    outputs = kernels.linear(x, weights, [layer.bias for layer in plain])
+    return outputs.split([len(weight) for weight in weights], -1)
+
+
+def gated(x: Tensor, gate: nn.Module, up: nn.Module) -> Tensor:
+    """silu(gate(x)) * up(x): where a kernel serves, in one pass."""
+    kernels = kernels_for(x)
+    if kernels is None:
+        return F.silu(gate(x)) * up(x)
+    if (isinstance(gate, Linear) and isinstance(up, Linear)) and (
+        gate.bias is None and kernels.takes(x, gate.weight)
+    ):
+        return kernels.linear(x, (gate.weight, up.weight), (None, None), is_gated=True)
+    return kernels.gate(gate(x), up(x))
 
 
 class Embedding(nn.Embedding):
@@ -45,6 +81,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Normalise the last dimension; the result has the input's dtype."""
+        if (kernels := kernels_for(hidden_BTD)) is not None:
+            return kernels.rms_norm(hidden_BTD, self.weight, self.eps)
         return F.rms_norm(hidden_BTD, self.weight.shape, self.weight, self.eps)
 
 
@@ -112,6 +150,8 @@ class RotaryEmbedding:
 
 def apply_rope(heads_BTHK: Tensor, cos_BT1K: Tensor, sin_BT1K: Tensor) -> Tensor:
     """Rotate pairs (i, i + K/2) of every head, the layout of Hugging Face checkpoints."""
+    if len(heads_BTHK) == 1 and (kernels := kernels_for(heads_BTHK)) is not None:
+        return kernels.rotate(heads_BTHK[0], cos_BT1K, sin_BT1K)[None]
     first, second = heads_BTHK.chunk(2, dim=-1)
     return heads_BTHK * cos_BT1K + torch.cat((-second, first), -1) * sin_BT1K
 
@@ -138,4 +178,4 @@ class SwiGLU(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        return self.down_proj(F.silu(self.gate_proj(hidden_BTD)) * self.up_proj(hidden_BTD))
+        return self.down_proj(gated(hidden_BTD, self.gate_proj, self.up_proj))

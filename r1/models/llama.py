@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from r1.models.attention import AttentionPlan, KVCache, segment_attention
 from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
-from r1.models.layers import Embedding, Linear, RMSNorm, RotaryEmbedding, SwiGLU, apply_rope
+from r1.models.layers import (
+    Embedding,
+    Linear,
+    RMSNorm,
+    RotaryEmbedding,
+    SwiGLU,
+    apply_rope,
+    project,
+)
 from r1.models.model_config import ModelConfig
 
 
@@ -39,9 +47,10 @@ class Attention(nn.Module):
     ) -> Tensor:
         """[B, T, D] to [B, T, D]; `rotation` is RotaryEmbedding's (cos, sin)."""
         heads = (*hidden_BTD.shape[:2], -1, self.head_dim)
-        query_BTHK = apply_rope(self.q_proj(hidden_BTD).view(heads), *rotation)
-        key_BTGK = apply_rope(self.k_proj(hidden_BTD).view(heads), *rotation)
-        value_BTGK = self.v_proj(hidden_BTD).view(heads)
+        query, key, value = project(hidden_BTD, self.q_proj, self.k_proj, self.v_proj)
+        query_BTHK = apply_rope(query.view(heads), *rotation)
+        key_BTGK = apply_rope(key.view(heads), *rotation)
+        value_BTGK = value.view(heads)
         if isinstance(context, AttentionPlan):
             mixed_BTHK = segment_attention(context, query_BTHK, key_BTGK, value_BTGK, self.scale)
         else:

@@ -1,0 +1,199 @@
+// Attention over a paged cache, each key and value read once an item. Once for each dtype.
+//
+// The cache of a layer is [tile][G][keys, values], a tile being 16 tokens:
+//   keys    [K / step][16 tokens][step]: a query value is broadcast to 16 keys;
+//   values  [16 / step tokens][K][step]: a probability is broadcast to 16 dimensions.
+// Queries of an item share their keys: the heads of a KV group, the tokens of a prompt's chunk,
+// the replies to one prompt over what they share. Softmax is online over chunks of 64 keys
+// (Milakov & Gimelshein 2018, arXiv:1805.02867) that start at multiples of 64, and every query
+// has its own chain of additions, so its result does not depend on what is computed beside it.
+
+// out[q][v] += sum over steps of a[q][k] * b[v][k], as 16 lanes each.
+INLINE void NAME(accumulate)(const int num_q, const int num_v, float16 acc[][4], const STEP **a,
+                             const STEP *const *b, int64_t b_stride, int64_t steps) {
+    for (int64_t k = 0; k < steps; k++) {
+        STEP_VECTOR lanes[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < num_v; v++) lanes[v] = NAME(load_steps)(b[v] + k * b_stride);
+#pragma GCC unroll 6
+        for (int q = 0; q < num_q; q++)
+#pragma GCC unroll 4
+            for (int v = 0; v < num_v; v++) acc[q][v] = NAME(step)(acc[q][v], lanes[v], a[q][k]);
+    }
+}
+
+typedef struct {
+    const SCALAR *tiles;
+    const int64_t *blocks;
+    int64_t tiles_per_block, num_groups, group, head_dim, num_tiles;
+    float scale;
+} NAME(Context);
+
+INLINE const STEP *NAME(keys_of)(const NAME(Context) *context, int64_t tile) {
+    // Behind the last tile every key is masked: any tile will do.
+    if (tile >= context->num_tiles) tile = context->num_tiles - 1;
+    int64_t block = context->blocks[tile / context->tiles_per_block];
+    int64_t index = block * context->tiles_per_block + tile % context->tiles_per_block;
+    index = index * context->num_groups + context->group;
+    return (const STEP *)(context->tiles + index * 2 * LANES * context->head_dim);
+}
+
+// Probabilities of one chunk, not yet divided by their sum, and how much the earlier ones shrink.
+INLINE void NAME(score_chunk)(const int num_q, const NAME(Context) *context, int64_t start,
+                              const STEP **queries, const int64_t *limits, Softmax *state,
+                              SCALAR probs[][CHUNK]) {
+    const STEP *keys[CHUNK_TILES];
+    float16 acc[6][4];
+    for (int t = 0; t < CHUNK_TILES; t++) keys[t] = NAME(keys_of)(context, start / LANES + t);
+#pragma GCC unroll 6
+    for (int q = 0; q < num_q; q++)
+#pragma GCC unroll 4
+        for (int t = 0; t < CHUNK_TILES; t++) acc[q][t] = broadcast(0.0f);
+    NAME(accumulate)(num_q, CHUNK_TILES, acc, queries, keys, LANES, context->head_dim / STEP_WIDTH);
+    const int16x lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#pragma GCC unroll 6
+    for (int q = 0; q < num_q; q++) {
+        float16 scores[CHUNK_TILES], highest = broadcast(-INFINITY);
+        int32_t visible = (int32_t)(limits[q] - start < CHUNK ? limits[q] - start : CHUNK);
+#pragma GCC unroll 4
+        for (int t = 0; t < CHUNK_TILES; t++) {
+            scores[t] = acc[q][t] * context->scale;
+            if (visible < CHUNK)
+                scores[t] = select_lanes(lane < visible - t * LANES, scores[t], broadcast(-INFINITY));
+            highest = max_lanes(scores[t], highest);
+        }
+        float peak = top_lane(highest);
+        peak = peak > state[q].peak ? peak : state[q].peak;
+        state[q].alpha = expf(state[q].peak - peak);
+        state[q].peak = peak;
+        state[q].total *= state[q].alpha;
+#pragma GCC unroll 4
+        for (int t = 0; t < CHUNK_TILES; t++) {
+            float16 p = exp_lanes(scores[t] - peak);
+            state[q].total += p;
+            NAME(store)(probs[q] + t * LANES, p);
+        }
+    }
+}
+
+INLINE void NAME(mix_values)(const int num_q, const int num_v, const NAME(Context) *context,
+                             int64_t start, int64_t dim, Softmax *state, SCALAR probs[][CHUNK]) {
+    float16 acc[6][4];
+#pragma GCC unroll 6
+    for (int q = 0; q < num_q; q++)
+#pragma GCC unroll 4
+        for (int v = 0; v < num_v; v++)
+            acc[q][v] = load_f32(state[q].values + dim + v * LANES) * state[q].alpha;
+    for (int t = 0; t < CHUNK_TILES && start / LANES + t < context->num_tiles; t++) {
+        const STEP *values = NAME(keys_of)(context, start / LANES + t);
+        values += LANES * context->head_dim / STEP_WIDTH;
+        const STEP *b[4], *a[6];
+        for (int v = 0; v < num_v; v++) b[v] = values + dim + v * LANES;
+        for (int q = 0; q < num_q; q++) a[q] = (const STEP *)(probs[q] + t * LANES);
+        NAME(accumulate)(num_q, num_v, acc, a, b, context->head_dim, LANES / STEP_WIDTH);
+    }
+#pragma GCC unroll 6
+    for (int q = 0; q < num_q; q++)
+#pragma GCC unroll 4
+        for (int v = 0; v < num_v; v++) store_f32(state[q].values + dim + v * LANES, acc[q][v]);
+}
+
+INLINE void NAME(attend_queries)(const int num_q, const NAME(Context) *context, int64_t start,
+                                 const STEP **queries, const int64_t *limits, Softmax *state) {
+    _Alignas(64) SCALAR probs[6][CHUNK];
+    NAME(score_chunk)(num_q, context, start, queries, limits, state, probs);
+    int64_t dim = 0;
+    for (; dim + 4 * LANES <= context->head_dim; dim += 4 * LANES)
+        NAME(mix_values)(num_q, 4, context, start, dim, state, probs);
+    for (; dim < context->head_dim; dim += LANES)
+        NAME(mix_values)(num_q, 1, context, start, dim, state, probs);
+}
+
+// Every query over the keys start..its limit; a chunk of keys serves them all.
+static void NAME(attend_item)(const NAME(Context) *context, int64_t start, int64_t num_queries,
+                              const STEP **queries, const int64_t *limits, Softmax *state) {
+    for (int64_t key = start; key < context->num_tiles * LANES; key += CHUNK)
+        for (int64_t first = 0; first < num_queries; first += 6) {
+            int64_t count = num_queries - first < 6 ? num_queries - first : 6, last = 0;
+            for (int64_t q = first; q < first + count; q++) last = limits[q] > last ? limits[q] : last;
+            if (last <= key) continue;
+#define CASE(n)                                                                                 \
+    case n:                                                                                     \
+        NAME(attend_queries)(n, context, key, queries + first, limits + first, state + first);  \
+        break;
+            switch (count) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
+#undef CASE
+        }
+}
+
+// Items [.., 5]: queries begin..end, begin of their blocks in `tables`, first key, keys.
+// Queries [.., 3]: packed token, keys that it sees, place of its state or -1. The first
+// `num_shared` items leave their queries' states for the others to go on from.
+void NAME(r1_attend)(SCALAR *out, const SCALAR *query, const SCALAR *tiles, const int64_t *tables,
+                     const int64_t *items, int64_t num_shared, int64_t num_items,
+                     const int64_t *query_list, int64_t num_states, int64_t num_heads,
+                     int64_t num_groups, int64_t head_dim, int64_t tiles_per_block, float scale,
+                     int64_t num_threads) {
+    const int64_t ratio = num_heads / num_groups;
+    Softmax *states = scratch(num_states * num_heads * sizeof(Softmax) + 64);
+#pragma omp parallel num_threads(num_threads)
+    for (int phase = 0; phase < 2; phase++) {
+        const int64_t first_item = phase ? num_shared : 0, last_item = phase ? num_items : num_shared;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t unit = first_item * num_groups; unit < last_item * num_groups; unit++) {
+            const int64_t *item = items + unit / num_groups * 5;
+            const NAME(Context) context = {
+                tiles, tables + item[2], tiles_per_block, num_groups, unit % num_groups, head_dim,
+                (item[4] + LANES - 1) / LANES, scale};
+            const int64_t num_vectors = (item[1] - item[0]) * ratio;
+            for (int64_t begin = 0; begin < num_vectors; begin += MAX_QUERIES) {
+                int64_t left = num_vectors - begin, count = left < MAX_QUERIES ? left : MAX_QUERIES;
+                const STEP *queries[MAX_QUERIES];
+                int64_t limits[MAX_QUERIES], places[MAX_QUERIES];
+                Softmax state[MAX_QUERIES], *saved[MAX_QUERIES];
+                for (int64_t i = 0; i < count; i++) {
+                    const int64_t *one = query_list + (item[0] + (begin + i) / ratio) * 3;
+                    int64_t head = context.group * ratio + (begin + i) % ratio;
+                    places[i] = (one[0] * num_heads + head) * head_dim;
+                    queries[i] = (const STEP *)(query + places[i]);
+                    limits[i] = one[1] < item[4] ? one[1] : item[4];
+                    saved[i] = one[2] < 0 ? NULL : states + one[2] * num_heads + head;
+                    if (phase && saved[i]) {
+                        memcpy(state + i, saved[i], sizeof *state);
+                        continue;
+                    }
+                    state[i].peak = -INFINITY;
+                    state[i].total = broadcast(0.0f);
+                    memset(state[i].values, 0, head_dim * sizeof(float));
+                }
+                NAME(attend_item)(&context, item[3], count, queries, limits, state);
+                for (int64_t i = 0; i < count; i++) {
+                    if (!phase) {
+                        memcpy(saved[i], state + i, sizeof *state);
+                        continue;
+                    }
+                    float weight = 1.0f / sum_lanes(state[i].total);
+                    for (int64_t d = 0; d < head_dim; d += LANES)
+                        NAME(store)(out + places[i] + d, load_f32(state[i].values + d) * weight);
+                }
+            }
+        }
+    }
+}
+
+// Put keys and values [N, G, K] (each token's in one piece) under flat cache slots [N].
+void NAME(r1_write_cache)(SCALAR *tiles, const SCALAR *key, const SCALAR *value,
+                          int64_t key_stride, int64_t value_stride, const int64_t *slots,
+                          int64_t num_tokens, int64_t num_groups, int64_t head_dim) {
+    for (int64_t n = 0; n < num_tokens; n++)
+        for (int64_t g = 0; g < num_groups; g++) {
+            int64_t lane = slots[n] % LANES, tile = slots[n] / LANES * num_groups + g;
+            SCALAR *keys = tiles + tile * 2 * LANES * head_dim;
+            STEP *key_steps = (STEP *)keys;
+            SCALAR *values = keys + LANES * head_dim + lane / STEP_WIDTH * head_dim * STEP_WIDTH;
+            const STEP *from = (const STEP *)(key + n * key_stride + g * head_dim);
+            for (int64_t k = 0; k < head_dim / STEP_WIDTH; k++) key_steps[k * LANES + lane] = from[k];
+            for (int64_t d = 0; d < head_dim; d++)
+                values[d * STEP_WIDTH + lane % STEP_WIDTH] = value[n * value_stride + g * head_dim + d];
+        }
+}

@@ -1,0 +1,15 @@
+// Names of the templates for fp32: one value a step.
+#define NAME(name) name##_f32
+#define SCALAR float
+#define STEP float
+#define STEP_WIDTH 1
+#define STEP_VECTOR float16
+
+INLINE float NAME(to_float)(float x) { return x; }
+INLINE float NAME(from_float)(float x) { return x; }
+INLINE float16 NAME(load_steps)(const float *p) { return load_f32(p); }
+INLINE float16 NAME(step)(float16 acc, float16 lanes, float value) { return acc + lanes * value; }
+INLINE void NAME(store8)(float *p, const float *values, int count) {
+    if (count == 8) memcpy(p, values, 32);
+    else memcpy(p, values, count * sizeof *p);
+}

@@ -1,0 +1,128 @@
+"""The C kernels on tensors, for one dtype: what a layer of inference is made of on a CPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r1.kernels.native import load_kernels
+
+_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+# Rows up to which our product beats torch's, which packs the weights: with AMX few.
+_MAX_ROWS, _MAX_ROWS_WITH_AMX = 128, 16
+_MAX_HEAD_DIM = 256
+
+
+def kernels_for(values: Tensor) -> Kernels | None:
+    """The kernels where they serve: nothing is to be differentiated, on a CPU, in their dtypes."""
+    if torch.is_grad_enabled() or values.device.type != "cpu":
+        return None
+    return kernels_of(values.dtype)
+
+
+@functools.cache
+def kernels_of(dtype: torch.dtype) -> Kernels | None:
+    """The kernels for one dtype; None for others than bf16 and fp32, and where there are none."""
+    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
+    if library is None or suffix is None:
+        return None
+    names = ("linear", "rms_norm", "rotate", "gate", "attend", "write_cache")
+    is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    functions = [getattr(library, f"r1_{name}_{suffix}") for name in names]
+    return Kernels(_MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS, *functions)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The functions of kernels.c for one dtype, and the calls that check what they are given."""
+
+    max_rows: int
+    c_linear: Callable[..., None]
+    c_rms_norm: Callable[..., None]
+    c_rotate: Callable[..., None]
+    c_gate: Callable[..., None]
+    c_attend: Callable[..., None]
+    c_write_cache: Callable[..., None]
+
+    def linear(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+        is_gated: bool = False,
+    ) -> Tensor:
+        """x [..., I] times up to three weights [O, I], side by side in one output.
+
+        `is_gated`: silu(x W0) * (x W1) of two weights instead.
+        """
+        *batch, num_inputs = x.shape
+        x = x.contiguous()
+        sizes = [len(weight) for weight in weights]
+        width = sizes[0] if is_gated else sum(sizes)
+        out = torch.empty((*batch, width), dtype=x.dtype)
+        pad = (0,) * (3 - len(sizes))
+        self.c_linear(
+            out.data_ptr(),
+            x.data_ptr(),
+            x.numel() // num_inputs,
+            num_inputs,
+            *(weight.data_ptr() for weight in weights),
+            *pad,
+            *sizes,
+            *pad,
+            *(0 if bias is None else bias.data_ptr() for bias in biases),
+            *pad,
+            is_gated,
+            torch.get_num_threads(),
+        )
+        return out
+
+    def takes(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether `linear` is possible, and the faster choice, for x [..., I] and a weight."""
+        num_inputs = x.shape[-1]
+        return (
+            x.numel() <= self.max_rows * num_inputs
+            and num_inputs % 2 == 0
+            and weight.dtype == x.dtype
+            and weight.is_contiguous()
+        )
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Root-mean-square norm of the last dimension."""
+        x = x.contiguous()
+        out, size = torch.empty_like(x), x.shape[-1]
+        rows = x.numel() // size
+        threads = torch.get_num_threads()
+        self.c_rms_norm(out.data_ptr(), x.data_ptr(), weight.data_ptr(), rows, size, eps, threads)
+        return out
+
+    def rotate(self, heads_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+        """Rotate the pairs (i, i + K/2) of every head; heads may be a slice of a wider row."""
+        num_tokens, num_heads, head_dim = heads_NHK.shape
+        if heads_NHK.stride(2) != 1:
+            heads_NHK = heads_NHK.contiguous()
+        out = torch.empty((num_tokens, num_heads, head_dim), dtype=heads_NHK.dtype)
+        self.c_rotate(
+            out.data_ptr(),
+            heads_NHK.data_ptr(),
+            heads_NHK.stride(0),
+            heads_NHK.stride(1),
+            cos_NK.data_ptr(),
+            sin_NK.data_ptr(),
+            num_tokens,
+            num_heads,
+            head_dim,
+            torch.get_num_threads(),
+        )
+        return out
+
+    def gate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up, written over `gate`; both in one piece."""
+        size = gate.shape[-1]
+        rows, threads = gate.numel() // size, torch.get_num_threads()
+        self.c_gate(gate.data_ptr(), gate.data_ptr(), up.data_ptr(), rows, size, threads)
+        return gate

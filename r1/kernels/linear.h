@@ -1,0 +1,159 @@
+// y = x W^T for a few x, W as checkpoints store it. Included once for each dtype.
+//
+// Lanes are rows of x: x is transposed in 16-row tiles, a weight is broadcast to all lanes and
+// read once. Every output is one chain of additions over k, whatever M is and whatever else is
+// computed, so a row's result does not depend on its batch.
+
+#define TILE_ROWS 8
+
+// acc[v][r] += x tile v . weight row r
+INLINE void NAME(multiply_tile)(const int num_x, const int num_w, float16 acc[][16],
+                                const STEP *x, const STEP *const *w, int64_t steps) {
+#pragma GCC unroll 4
+    for (int v = 0; v < num_x; v++)
+#pragma GCC unroll 16
+        for (int r = 0; r < num_w; r++) acc[v][r] = broadcast(0.0f);
+    for (int64_t k = 0; k < steps; k++) {
+        STEP_VECTOR lanes[4];
+        // The block after this one lies behind it: rows follow each other in memory.
+        if (k % LANES == 0)
+#pragma GCC unroll 16
+            for (int r = 0; r < num_w; r++) __builtin_prefetch(w[r] + num_w * steps + k);
+#pragma GCC unroll 4
+        for (int v = 0; v < num_x; v++) lanes[v] = NAME(load_steps)(x + (v * steps + k) * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < num_w; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < num_x; v++) acc[v][r] = NAME(step)(acc[v][r], lanes[v], w[r][k]);
+    }
+}
+
+// [r][m] to [m][r]: out[j] holds rows 2j and 2j + 1, eight outputs each.
+INLINE void NAME(transpose)(const float16 *in, float16 *out) {
+    float16 a[8], b[8];
+    memcpy(a, in, sizeof a);
+#pragma GCC unroll 3
+    for (int round = 0; round < 3; round++) {
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            b[2 * r] = __builtin_shufflevector(a[r], a[r + 4], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 4], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    memcpy(out, a, sizeof a);
+}
+
+typedef struct {
+    SCALAR *out;
+    const SCALAR *bias;
+    int64_t stride, num_rows, num_outputs;
+} NAME(Target);
+
+// Write a tile of 16 rows x 8 outputs from (row, column) on; `up` is multiplied to silu(acc).
+INLINE void NAME(write_tile)(const NAME(Target) *target, int64_t row, int64_t column,
+                             const float16 *acc, const float16 *up) {
+    float16 values[8], ups[8];
+    NAME(transpose)(acc, values);
+    if (up) {
+        NAME(transpose)(up, ups);
+        for (int j = 0; j < 8; j++)
+            values[j] = values[j] / (1.0f + exp_lanes(-values[j])) * ups[j];
+    }
+    int64_t left = target->num_rows - row, width = target->num_outputs - column;
+    int num_rows = left < LANES ? (int)left : LANES, num_columns = width < 8 ? (int)width : 8;
+    for (int m = 0; m < num_rows; m++) {
+        float y[8];
+        memcpy(y, (float *)values + m * 8, sizeof y);
+        int64_t place = (row + m) * target->stride + column;
+        if (target->bias)
+            for (int i = 0; i < num_columns; i++) y[i] += NAME(to_float)(target->bias[column + i]);
+        NAME(store8)(target->out + place, y, num_columns);
+    }
+}
+
+// The products of up to three row tiles with `num_w` (8 or 16) weight rows from `column` on.
+INLINE void NAME(linear_block)(const int num_x, const int num_w, const NAME(Target) *target,
+                               const STEP *x, int64_t steps, int64_t row, int64_t column,
+                               const STEP *weight, const STEP *up) {
+    float16 acc[3][16], up_acc[3][16];
+    const STEP *rows[16];
+    for (int r = 0; r < num_w; r++) {
+        int64_t n = column + r < target->num_outputs ? column + r : target->num_outputs - 1;
+        rows[r] = weight + n * steps;
+    }
+    NAME(multiply_tile)(num_x, num_w, acc, x, rows, steps);
+    if (up) {
+        for (int r = 0; r < num_w; r++) rows[r] = up + (rows[r] - weight);
+        NAME(multiply_tile)(num_x, num_w, up_acc, x, rows, steps);
+    }
+    for (int v = 0; v < num_x; v++)
+        for (int r = 0; r < num_w; r += TILE_ROWS)
+            if (row + v * LANES < target->num_rows && column + r < target->num_outputs)
+                NAME(write_tile)(target, row + v * LANES, column + r, acc[v] + r,
+                                 up ? up_acc[v] + r : NULL);
+}
+
+// x [M, K] to tiles [K / step][16 rows], zeros behind the last row.
+static void NAME(pack_tile)(STEP *packed, const SCALAR *x, int64_t num_rows, int64_t num_inputs) {
+    const int64_t steps = num_inputs / STEP_WIDTH;
+    for (int64_t m = 0; m < LANES; m++) {
+        const char *row = (const char *)(x + m * num_inputs);
+        for (int64_t k = 0; k < steps; k++) {
+            STEP value = 0;
+            if (m < num_rows) memcpy(&value, row + k * sizeof value, sizeof value);
+            packed[k * LANES + m] = value;
+        }
+    }
+}
+
+// Up to three weights side by side (out [M, n0 + n1 + n2]); with `is_gated` silu(x W0) * (x W1).
+void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num_inputs,
+                     const SCALAR *w0, const SCALAR *w1, const SCALAR *w2, int64_t n0, int64_t n1,
+                     int64_t n2, const SCALAR *b0, const SCALAR *b1, const SCALAR *b2,
+                     int64_t is_gated, int64_t num_threads) {
+    const int64_t steps = num_inputs / STEP_WIDTH, num_tiles = (num_rows + LANES - 1) / LANES;
+    STEP *packed = scratch(num_tiles * steps * LANES * sizeof(STEP));
+    const SCALAR *weights[3] = {w0, w1, w2}, *biases[3] = {b0, b1, b2};
+    const int64_t sizes[3] = {n0, is_gated ? 0 : n1, n2}, stride = sizes[0] + sizes[1] + sizes[2];
+    // Large batches reuse a block of weights from cache.
+    const int64_t block = num_tiles <= 3 ? 16 : 64;
+    int64_t num_blocks[3], num_groups = (num_tiles + 2) / 3;
+    for (int i = 0; i < 3; i++) num_blocks[i] = (sizes[i] + block - 1) / block;
+    const int64_t total = (num_blocks[0] + num_blocks[1] + num_blocks[2]) * num_groups;
+#pragma omp parallel num_threads(num_threads)
+    {
+#pragma omp for schedule(static)
+        for (int64_t tile = 0; tile < num_tiles; tile++)
+            NAME(pack_tile)(packed + tile * steps * LANES, x + tile * LANES * num_inputs,
+                            num_rows - tile * LANES, num_inputs);
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t unit = 0; unit < total; unit++) {
+            int64_t index = unit / num_groups, group = unit % num_groups;
+            int which = 0;
+            SCALAR *base = out;
+            while (index >= num_blocks[which]) {
+                base += sizes[which];
+                index -= num_blocks[which++];
+            }
+            NAME(Target) target = {base, biases[which], stride, num_rows, sizes[which]};
+            const STEP *weight = (const STEP *)weights[which];
+            const STEP *up = is_gated ? (const STEP *)w1 : NULL;
+            // Up to three tiles each, spread evenly: four are two and two.
+            int64_t first = group * num_tiles / num_groups;
+            int64_t count = (group + 1) * num_tiles / num_groups - first;
+            const STEP *tiles = packed + first * steps * LANES;
+            int64_t end = (index + 1) * block < sizes[which] ? (index + 1) * block : sizes[which];
+            int64_t row = first * LANES;
+            if (count == 1)
+                for (int64_t n = index * block; n < end; n += 16)
+                    NAME(linear_block)(1, 16, &target, tiles, steps, row, n, weight, up);
+            else if (count == 2)
+                for (int64_t n = index * block; n < end; n += 8)
+                    NAME(linear_block)(2, 8, &target, tiles, steps, row, n, weight, up);
+            else
+                for (int64_t n = index * block; n < end; n += 8)
+                    NAME(linear_block)(3, 8, &target, tiles, steps, row, n, weight, up);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+"""Each kernel against torch, over shapes that do not divide by the vector."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from r1.kernels.fused import Kernels, kernels_for, kernels_of
+from r1.models.layers import apply_rope
+
+DTYPES = (torch.bfloat16, torch.float32)
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    found = kernels_of(request.param)
+    if found is None:
+        pytest.skip("no C compiler")
+    return found
+
+
+@pytest.fixture
+def dtype(kernels: Kernels) -> torch.dtype:
+    return torch.bfloat16 if kernels is kernels_of(torch.bfloat16) else torch.float32
+
+
+def draw(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(hash(shape) % 2**31)
+    return torch.randn(shape, generator=generator).to(dtype)
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """One rounding of the result, and in fp32 the order of the additions."""
+    return 2.0**-8 if dtype == torch.bfloat16 else 1e-6
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 16, 17, 40, 65, 128])
+@pytest.mark.parametrize(("num_inputs", "sizes"), [(8, (5,)), (34, (24, 8, 9)), (576, (75,))])
+def test_linear_equals_the_products(
+    kernels: Kernels, dtype: torch.dtype, num_rows: int, num_inputs: int, sizes: tuple[int, ...]
+) -> None:
+    x = draw(num_rows, num_inputs, dtype=dtype)
+    weights = [draw(size, num_inputs, dtype=dtype) for size in sizes]
+    biases = [draw(size, dtype=dtype) if size % 2 else None for size in sizes]
+    found = kernels.linear(x, weights, biases).split(list(sizes), -1)
+    for part, weight, bias in zip(found, weights, biases, strict=True):
+        expected = x.double() @ weight.double().T + (0 if bias is None else bias.double())
+        assert relative_error(part, expected) < tolerance(dtype)
+
+
+@pytest.mark.parametrize("num_rows", [1, 33])
+def test_gated_linear(kernels: Kernels, dtype: torch.dtype, num_rows: int) -> None:
+    x = draw(num_rows, 48, dtype=dtype) / 7
+    gate, up = draw(21, 48, dtype=dtype), draw(21, 48, dtype=dtype) / 2
+    expected = F.silu(x.double() @ gate.double().T) * (x.double() @ up.double().T)
+    found = kernels.linear(x, (gate, up), (None, None), is_gated=True)
+    assert relative_error(found, expected) < tolerance(dtype)
+    both = kernels.gate((x @ gate.T).contiguous(), (x @ up.T).contiguous())
+    assert relative_error(both, expected) < 8 * tolerance(dtype)
+
+
+def test_a_row_does_not_depend_on_its_batch(kernels: Kernels, dtype: torch.dtype) -> None:
+    x, weight = draw(100, 576, dtype=dtype), draw(200, 576, dtype=dtype)
+    together = kernels.linear(x, (weight,), (None,))
+    for first, last in ((0, 1), (3, 20), (50, 99)):
+        alone = kernels.linear(x[first:last], (weight,), (None,))
+        assert torch.equal(alone, together[first:last])
+
+
+@pytest.mark.parametrize(("num_rows", "size"), [(1, 576), (5, 33), (40, 64)])
+def test_rms_norm(kernels: Kernels, dtype: torch.dtype, num_rows: int, size: int) -> None:
+    x, weight = draw(num_rows, size, dtype=dtype), draw(size, dtype=dtype)
+    expected = F.rms_norm(x.double(), (size,), weight.double(), 1e-5)
+    assert relative_error(kernels.rms_norm(x, weight, 1e-5), expected) < tolerance(dtype)
+
+
+@pytest.mark.parametrize(("num_tokens", "head_dim"), [(1, 64), (20, 24), (3, 8)])
+def test_rotation_equals_the_layers(
+    kernels: Kernels, dtype: torch.dtype, num_tokens: int, head_dim: int
+) -> None:
+    heads_BTHK = draw(1, num_tokens, 5, 2 * head_dim, dtype=dtype)[:, :, 1:4, head_dim:]
+    angles = draw(1, num_tokens, 1, head_dim // 2, dtype=torch.float32).repeat(1, 1, 1, 2)
+    rotation = angles.cos().to(dtype), angles.sin().to(dtype)
+    with torch.enable_grad():
+        expected = apply_rope(heads_BTHK.double(), *(part.double() for part in rotation))
+    with torch.no_grad():
+        assert relative_error(apply_rope(heads_BTHK, *rotation), expected) < tolerance(dtype)
+
+
+def test_only_inference_on_cpus_takes_them() -> None:
+    assert kernels_for(torch.zeros(1)) is None
+    with torch.no_grad():
+        assert kernels_for(torch.zeros(1)) is kernels_of(torch.float32)
+        assert kernels_for(torch.zeros(1, dtype=torch.float16)) is None
+        assert kernels_for(torch.zeros(1, device="meta")) is None
