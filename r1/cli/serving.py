@@ -64,6 +64,14 @@ DatabaseUrl = Annotated[
         "SQLite in the user's data folder.",
     ),
 ]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        "--search",
+        metavar="PROVIDER",
+        help="What the page may search: folder:PATH, searxng:URL, brave, tavily or ddgs.",
+    ),
+]
 NoPage = Annotated[bool, typer.Option("--no-page", help="The API alone, no page and no chats.")]
 PrintCommand = Annotated[
     str | None,
@@ -90,6 +98,7 @@ def serve(
     kv_cache_gb: CacheSize = 1.0,
     device: Device = "auto",
     database_url: DatabaseUrl = None,
+    search: Search = None,
     no_page: NoPage = False,
     print_command: PrintCommand = None,
 ) -> None:
@@ -119,7 +128,7 @@ def serve(
     from r1.serving.api import run_server
     from r1.serving.chats.page import PageSettings
 
-    page = PageSettings(is_served=not no_page, database_url=database_url)
+    page = PageSettings(is_served=not no_page, database_url=database_url, search=search)
     if backend is not None:
         from r1.backends.openai_http_client import ServerConfig
 

@@ -15,37 +15,43 @@ from r1.serving.chats.chat_store import ChatStore
 from r1.serving.chats.database import Database, default_url, open_database, storage_error
 from r1.serving.chats.file_store import FileStore
 from r1.serving.chats.page_files import PageFiles
-from r1.serving.chats.prompt import PromptBuilder
 from r1.serving.chats.reply_store import ReplyStore
 from r1.serving.chats.routes import Desk, build_routes
 from r1.serving.chats.writer import ReplyWriter
 from r1.serving.files.documents import DocumentLimits
+from r1.serving.search.open_search import open_search
+from r1.serving.search.web_search import WebSearch
 
 AddPage = Callable[[FastAPI], None]
 
 
 class PageSettings(Config):
-    """Whether there is a page, and where its chats are kept (None: the user's data folder)."""
+    """Whether there is a page, where its chats are kept (None: the user's data folder), and
+    what it searches (None: nothing).
+    """
 
     is_served: bool = True
     database_url: str | None = None
+    search: str | None = None
 
 
 def open_page(settings: PageSettings) -> AddPage | None:
     """Open what the page needs; returns what adds it to a model's application, None: no page.
 
-    Raises ValueError when the database cannot be used.
+    Raises ValueError when the database or the search cannot be used.
     """
     if not settings.is_served:
         return None
+    search = None if settings.search is None else open_search(settings.search)
     database = open_database(settings.database_url or default_url())
-    return functools.partial(_add_page, database=database)
+    return functools.partial(add_page, database=database, search=search)
 
 
-def _add_page(app: FastAPI, database: Database) -> None:
+def add_page(app: FastAPI, database: Database, search: WebSearch | None) -> None:
+    """Add the page to a model's application, which closes the database when it ends."""
     service: Service = app.state.service
     replies, files = ReplyStore(database), FileStore(database)
-    writer = ReplyWriter(service, database, replies, PromptBuilder(database, files))
+    writer = ReplyWriter(service, database, replies, search)
     desk = Desk(
         service=service,
         database=database,
@@ -54,7 +60,7 @@ def _add_page(app: FastAPI, database: Database) -> None:
         files=files,
         writer=writer,
         limits=DocumentLimits(),
-        search_provider=None,
+        search_provider=None if search is None else search.provider.name,
     )
     app.include_router(build_routes(desk))
     app.add_exception_handler(SQLAlchemyError, _on_storage_error)

@@ -1,24 +1,29 @@
 """From a branch of a chat to what the model is asked, made anew from what is stored each time.
 
-A question with files is put into the official file prompt in every later turn too; what a
-search found is put only before the reply that it was made for, and later turns see the
-answer alone. Files and pages are text to the model, never control tokens (`ChatRequest`).
+A question keeps its files, in the official prompt, in every later turn. What a search found
+is put only before the reply that it was made for; later turns see the answer alone. Files
+and pages are text to the model, never control tokens (`r1.text.chat_template`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from r1.serving.api.errors import ApiError
 from r1.serving.api.requests import ChatRequest
-from r1.serving.chats.database import Database
-from r1.serving.chats.file_store import FileStore
-from r1.serving.chats.records import Message
+from r1.serving.chats.records import Message, Source, clean_line, storable
 from r1.serving.chats.requests import ReplySettingsIn
+from r1.serving.files.documents import Document
+from r1.serving.prompts import with_files, with_search
+from r1.serving.search.results import SearchError
+from r1.serving.search.web_search import WebSearch
+
+NO_SEARCH = "this server has no web search"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,42 +36,79 @@ class ReplyWish:
     settings: ReplySettingsIn
 
 
-class PromptBuilder:
-    """Builds requests of the chats of one database."""
+async def find_sources(
+    search: WebSearch | None, history: Sequence[Message], max_model_len: int | None
+) -> dict[str, Any]:
+    """The fields of a reply that a search fills.
 
-    def __init__(self, database: Database, files: FileStore) -> None:
-        self._database = database
-        self._files = files
-
-    async def sources(self, history: Sequence[Message]) -> dict[str, Any]:
-        """The fields of a reply that a search fills."""
-        return {"error": "web search is not set up on this server; answered without it"}
-
-    async def request(
-        self, history: Sequence[Message], reply: Message, wish: ReplyWish
-    ) -> ChatRequest:
-        """The request for a reply, or for more of it, after its history.
-
-        Raises ApiError 400 for a branch that is too long for any model.
-        """
-        turns: list[dict[str, Any]] = [
-            {"role": message.role, "content": message.content}
-            for message in history
-            # A reply that was stopped before its answer would teach the model to say nothing.
-            if message.role == "user" or message.content
-        ]
-        if reply.content or reply.reasoning_content:
-            prefix = {"content": reply.content, "reasoning_content": reply.reasoning_content}
-            turns.append({"role": "assistant", "prefix": True, **prefix})
-        settings = wish.settings
-        thinking = {
-            "type": "enabled" if wish.is_thinking else "disabled",
-            "budget_tokens": settings.thinking_budget,
-        }
-        sampling = settings.model_dump(include={"temperature", "top_p", "max_tokens"})
-        try:
-            return ChatRequest.model_validate(
-                {"model": wish.model, "messages": turns, "thinking": thinking, **sampling}
+    A search that fails leaves a line in `error`, and the question is answered without it: a
+    reader who is told so prefers that to no answer.
+    """
+    *earlier, question = [m.content for m in history if m.role == "user"]
+    try:
+        if search is None:
+            raise SearchError(NO_SEARCH)
+        # A character is a token or less: the sources leave room for the rest.
+        room = None if max_model_len is None else max(200, max_model_len // 2)
+        found = await search.find_sources(question, earlier, room)
+    except SearchError as error:
+        return {"error": clean_line(f"answered without a web search: {error}")[:1024]}
+    return {
+        "search_query": storable(found.query),
+        "sources": tuple(
+            Source(
+                index=source.index,
+                title=source.title[:1024],
+                url=source.url[:4096],
+                site=source.site[:1024],
+                date=source.date[:1024],
+                snippet=source.snippet[:2048],
+                text=source.text,
             )
-        except ValidationError as error:
-            raise ApiError(400, f"this chat is too long: {error.errors()[0]['msg']}") from None
+            for source in found.sources
+        ),
+    }
+
+
+def build_request(
+    history: Sequence[Message], reply: Message, wish: ReplyWish, documents: Mapping[str, Document]
+) -> ChatRequest:
+    """The request for a reply, or for more of it, after its history.
+
+    Raises ApiError 400 for a branch that is too long for any model.
+    """
+    *earlier, question = history
+    turns: list[dict[str, Any]] = [
+        {"role": message.role, "content": with_files(message.content, _files(message, documents))}
+        for message in earlier
+        # A reply that was stopped before its answer would teach the model to say nothing.
+        if message.role == "user" or message.content
+    ]
+    # Of its own day, so that a reply is continued from what it was begun with.
+    day = datetime.fromtimestamp(reply.created_at).date()
+    files = _files(question, documents)
+    asked = with_search(question.content, reply.sources, day, files)
+    turns.append({"role": "user", "content": asked})
+    if reply.content or reply.reasoning_content:
+        prefix = {"content": reply.content, "reasoning_content": reply.reasoning_content}
+        turns.append({"role": "assistant", "prefix": True, **prefix})
+    thinking = {
+        "type": "enabled" if wish.is_thinking else "disabled",
+        "budget_tokens": wish.settings.thinking_budget,
+    }
+    sampling = wish.settings.model_dump(include={"temperature", "top_p", "max_tokens"})
+    try:
+        return ChatRequest.model_validate(
+            {"model": wish.model, "messages": turns, "thinking": thinking, **sampling}
+        )
+    except ValidationError as error:
+        raise ApiError(400, f"this chat is too long: {error.errors()[0]['msg']}") from None
+
+
+def file_ids(history: Sequence[Message]) -> list[str]:
+    """The files that a branch needs."""
+    return [file.id for message in history for file in message.files]
+
+
+def _files(message: Message, documents: Mapping[str, Document]) -> list[Document]:
+    return [documents[file.id] for file in message.files if file.id in documents]

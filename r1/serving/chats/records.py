@@ -78,7 +78,7 @@ class Source(Record):
     title: Line
     url: Annotated[str, Field(max_length=4096), AfterValidator(_web_link)] = ""
     site: Line = ""
-    date: Line | None = None
+    date: Line = ""
     snippet: Annotated[str, Field(max_length=8192), AfterValidator(storable)] = ""
     text: Annotated[Text, Field(exclude=True)] = ""
 

@@ -184,7 +184,9 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
         writer.check_room()
         turn = Turn(body.parent_id, body.content, body.file_ids, body.continue_id, model)
         begun = await run(replies.begin, owner, chat_id, turn)
-        writer.start(begun, ReplyWish(model, body.thinking, body.search, body.settings))
+        # More of a reply is written from what was found for its beginning.
+        is_search = body.search and body.continue_id is None
+        writer.start(begun, ReplyWish(model, body.thinking, is_search, body.settings))
         user_message = begun.user_message and begun.user_message.model_dump()
         dumped = begun.assistant_message.model_dump()
         return JsonResponse({"user_message": user_message, "assistant_message": dumped})

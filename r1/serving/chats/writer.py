@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -13,17 +13,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from r1.serving.api.chat import prepare_replies
 from r1.serving.api.errors import ApiError
-from r1.serving.api.service import Service
+from r1.serving.api.service import Reply, Service
 from r1.serving.chats.database import Database, error_line
+from r1.serving.chats.file_store import FileStore
 from r1.serving.chats.live_reply import LiveReply
-from r1.serving.chats.prompt import PromptBuilder, ReplyWish
+from r1.serving.chats.prompt import ReplyWish, build_request, file_ids, find_sources
 from r1.serving.chats.records import Message, Status
 from r1.serving.chats.reply_store import BEAT_SECONDS, BegunReply, ReplyStore
+from r1.serving.files.documents import Document
+from r1.serving.search.web_search import WebSearch
 
 _log = logging.getLogger("r1.serving")
 
 _SAVE_SECONDS = 1.0
-_SWEEP_SECONDS = 15.0
+_TIDY_SECONDS = 15.0
 _END_ATTEMPTS = 30
 
 
@@ -45,12 +48,13 @@ class ReplyWriter:
     """The replies that this server writes."""
 
     def __init__(
-        self, service: Service, database: Database, store: ReplyStore, prompts: PromptBuilder
+        self, service: Service, database: Database, store: ReplyStore, search: WebSearch | None
     ) -> None:
         self._service = service
         self._database = database
         self._store = store
-        self._prompts = prompts
+        self._files = FileStore(database)
+        self._search = search
         self._open: dict[str, _Writing] = {}
         self._is_closing = False
 
@@ -88,7 +92,7 @@ class ReplyWriter:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Saves what is written; at the end stops what is left, and stores it."""
-        await self._database.run(self._store.stop_lost)
+        await self._tidy()
         saver = asyncio.ensure_future(self._save_for_ever())
         try:
             yield
@@ -103,20 +107,25 @@ class ReplyWriter:
     # ------------------------------------------------------------ one reply
 
     async def _write(self, writing: _Writing) -> None:
-        live, service = writing.live, self._service
+        live, history = writing.live, writing.begun.history
         if writing.wish.is_search:
             await self._find_sources(writing)
-        history = writing.begun.history
-        body = await self._prompts.request(history, live.message, writing.wish)
-        replies, _ = await asyncio.to_thread(prepare_replies, service, body)
+        documents = await self._database.run(self._files.documents, file_ids(history))
+        replies = await asyncio.to_thread(self._prepare, writing, documents)
         live.counts = replies[0].reader.counts
-        async with aclosing(service.deltas(replies)) as deltas:
+        async with aclosing(self._service.deltas(replies)) as deltas:
             async for _, delta in deltas:
                 live.add(delta)
 
+    def _prepare(self, writing: _Writing, documents: Mapping[str, Document]) -> list[Reply]:
+        """In a thread: long texts are searched, rendered and encoded."""
+        history, reply = writing.begun.history, writing.live.message
+        body = build_request(history, reply, writing.wish, documents)
+        return prepare_replies(self._service, body)[0]
+
     async def _find_sources(self, writing: _Writing) -> None:
-        live = writing.live
-        live.found(**await self._prompts.sources(writing.begun.history))
+        live, longest = writing.live, self._service.model.max_model_len
+        live.found(**await find_sources(self._search, writing.begun.history, longest))
         with suppress(SQLAlchemyError):  # the whole message is stored again at the end
             await self._database.run(self._store.describe, live.message)
 
@@ -155,16 +164,23 @@ class ReplyWriter:
     # ------------------------------------------------------------ saving
 
     async def _save_for_ever(self) -> None:
-        swept = time.monotonic()
+        tidied = time.monotonic()
         while True:
             await asyncio.sleep(_SAVE_SECONDS)
             try:
                 await self._save()
-                if time.monotonic() - swept > _SWEEP_SECONDS:
-                    swept = time.monotonic()
-                    await self._database.run(self._store.stop_lost)
             except SQLAlchemyError as error:
                 _log.warning("replies could not be saved: %s", error_line(error))
+            if time.monotonic() - tidied > _TIDY_SECONDS:
+                tidied = time.monotonic()
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Close the replies of servers that have died."""
+        try:
+            await self._database.run(self._store.stop_lost)
+        except SQLAlchemyError as error:
+            _log.warning("lost replies could not be marked: %s", error_line(error))
 
     async def _save(self) -> None:
         """One transaction for all replies that have grown, or have to be heard of."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
@@ -40,6 +41,7 @@ class LiveServer:
 
     model: Any
     settings: ServerSettings
+    add_page: Callable[[FastAPI], None] | None = None
     server: DrainingServer = field(init=False)
     port: int = field(init=False)
 
@@ -47,6 +49,8 @@ class LiveServer:
         listener = bind(self.settings)
         self.port = listener.getsockname()[1]
         app = build_app(self.model, self.settings)
+        if self.add_page is not None:
+            self.add_page(app)
         self.service = app.state.service
         self.server = DrainingServer(app, self.settings)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
