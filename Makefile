@@ -6,31 +6,45 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 PYTEST_ARGS ?= -n auto
 OVERRIDES ?=
+NPM ?= npm
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.r1-installed
 INSTALLED_DEV := $(VENV)/.r1-installed-dev
+PAGE := r1/serving/page/index.html
+PAGE_SOURCES := $(wildcard web/*.*) $(shell find web/src -type f)
 
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart test page lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, train a tiny R1 from a base model, report on it (about ten minutes)"
 	@echo "make test         set up and run the test suite (PYTEST_ARGS='-k engine' for a part)"
+	@echo "make page         build the chat page of r1 serve (needs Node.js 20.19 or newer)"
 	@echo "make lint         set up and check formatting, lint and types"
 	@echo "make format       set up and format the code"
 	@echo "make clean        remove the environment and caches (runs/ stays)"
 	@echo "PYTHON=python3.12 chooses the interpreter, OVERRIDES='key=value' changes the quickstart"
 
-quickstart: $(INSTALLED)
+quickstart: $(INSTALLED) $(PAGE)
 	@$(BIN)/r1 run recipes/quickstart.toml output=$(RUN) $(OVERRIDES)
 	@echo
 	@echo "Report:   $(RUN)/report.html"
 	@echo "Figures:  $(RUN)/report.json"
 	@echo "Chat:     $(BIN)/r1 chat $(RUN)"
 
-test: $(INSTALLED_DEV)
+test: $(INSTALLED_DEV) $(PAGE)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+page:
+	@command -v $(NPM) >/dev/null || \
+		{ echo "$(NPM) not found: the chat page needs Node.js 20.19 or newer with npm" >&2; exit 1; }
+	@cd web && $(NPM) ci --no-audit --no-fund --loglevel=error && $(NPM) run --silent build -- --logLevel warn
+
+# Python and the API do without the page, so that nothing here stops the set-up.
+$(PAGE): $(PAGE_SOURCES)
+	@if command -v $(NPM) >/dev/null; then $(MAKE) --no-print-directory page; else false; fi || \
+		echo "The chat page is not built (it needs npm); all else works. Later: make page" >&2
 
 lint: $(INSTALLED_DEV)
 	@$(BIN)/ruff format --check r1 tests
@@ -43,6 +57,7 @@ format: $(INSTALLED_DEV)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf web/node_modules r1/serving/page
 	find r1 tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

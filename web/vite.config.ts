@@ -23,6 +23,7 @@ export default defineConfig({
     // The page's policy allows no inline or data scripts, and fonts only from its own origin.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
   server: { proxy: { "/api": server, "/v1": server } },
   test: { environment: "jsdom", include: ["src/**/*.test.{ts,tsx}", "tests/**/*.test.{ts,tsx}"] },
