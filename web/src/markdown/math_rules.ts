@@ -61,6 +61,9 @@ function readMathBlock(
     if (line - startLine > MAX_LOOSE_LINES) return null;
     lines.push(text);
   }
+  // Nothing has decided yet. Where no more can come, an opener without its closer is ordinary text.
+  // Within a list or quote the end of the lines may be just its end, so there it is text as well.
+  if (!(state.env as unknown as RenderEnvironment).isOpen || state.level > 0) return null;
   return { content: lines.join("\n"), nextLine: startLine + lines.length, isClosed: false };
 }
 

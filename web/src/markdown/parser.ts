@@ -69,7 +69,7 @@ function lineOffsets(text: string): number[] {
 /** The blocks of a text without their inline content, which is the cheap half of parsing. */
 export function topLevelBlocks(text: string): TopLevelBlock[] {
   const tokens: Token[] = [];
-  parser.block.parse(text, parser, {}, tokens);
+  parser.block.parse(text, parser, { isOpen: true }, tokens);
   const offsets = lineOffsets(text);
   const blocks: TopLevelBlock[] = [];
   for (const token of tokens) {
