@@ -5,7 +5,7 @@ context is read by one `index_select` of whole blocks, which on a CPU copies row
 of kilobytes, and goes to SDPA as a strided view. Query heads that share a KV head
 are rows of one query in decode, so keys and values are never repeated. Multi-head
 latent attention keeps one vector a token, [block, token, 1, 1, C + R], which is key
-and value at once.
+and value at once. Where the C kernels serve, blocks are in their layout (`tiled_attention`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from r1.engine.tiled_attention import TILE_TOKENS, BoundTiledCache, TiledPlan, tiled_kernels
+from r1.models.attention import KVCache
 from r1.models.model_config import ModelConfig
 
 
@@ -64,6 +66,12 @@ class PagedKVCache:
     ) -> None:
         num_layers = config.num_hidden_layers + num_extra_layers
         shape = (num_blocks, block_size, *config.kv_entry_shape)
+        self.num_heads_per_group = config.num_attention_heads // config.kv_entry_shape[1]
+        self.tiled = tiled_kernels(config, block_size, dtype, device)
+        if self.tiled is not None:
+            _, num_groups, head_dim = config.kv_entry_shape
+            num_tiles = block_size // TILE_TOKENS
+            shape = (num_blocks, num_tiles, num_groups, 2, TILE_TOKENS * head_dim)
         # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
         # CPU untouched pages cost nothing until they are written.
         try:
@@ -90,8 +98,11 @@ class PagedKVCache:
         for layer in self.layers:
             layer.index_copy_(0, target_ids, layer.index_select(0, source_ids))
 
-    def bind(self, metadata: AttentionMetadata) -> BoundKVCache:
-        """The cache as one step's forward sees it (the models' `KVCache` protocol)."""
+    def bind(self, metadata: AttentionMetadata | TiledPlan) -> KVCache:
+        """The cache as one step's forward sees it."""
+        if isinstance(metadata, TiledPlan):
+            assert self.tiled is not None
+            return BoundTiledCache(self.tiled, self.layers, metadata)
         return BoundKVCache(self.layers, metadata)
 
 

@@ -10,8 +10,9 @@ from r1.engine.kv_cache import PagedKVCache
 from r1.engine.routing_cache import RoutingCache
 from r1.engine.sampler import sample_states
 from r1.engine.scheduler import PrefillChunk, ScheduledBatch
+from r1.engine.spans import Spans
 from r1.engine.speculator import Speculator
-from r1.engine.step_packing import PackedStep, Spans, StepPacker
+from r1.engine.step_packing import PackedStep, StepPacker
 from r1.models.language_model import LanguageModel
 from r1.models.moe import RoutingTrace
 
@@ -31,7 +32,7 @@ class ModelRunner:
         self.kv_cache = kv_cache
         self.routing_cache = routing_cache
         self.input_batch = input_batch
-        self.packer = StepPacker(input_batch, model.head_weight.dtype, model.head_weight.device)
+        self.packer = StepPacker(input_batch, kv_cache)
         self.speculator = (
             Speculator(model, kv_cache, self.packer, speculative_tokens)
             if speculative_tokens
@@ -66,7 +67,7 @@ class ModelRunner:
             return self.model(*inputs)[0]
         trace = RoutingTrace()
         hidden_BTD = self.model(*inputs, trace=trace)
-        self.routing_cache.store(packed.metadata.write_slots, trace)
+        self.routing_cache.store(packed.write_slots, trace)
         return hidden_BTD[0]
 
     def _sample(

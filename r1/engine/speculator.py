@@ -19,7 +19,8 @@ import torch
 from r1.engine.input_batch import NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.sampler import SampledTokens, sample_states
-from r1.engine.step_packing import PackedStep, Spans, StepPacker
+from r1.engine.spans import Spans
+from r1.engine.step_packing import PackedStep, StepPacker
 from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
 from r1.models.language_model import LanguageModel
 

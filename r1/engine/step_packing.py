@@ -9,30 +9,15 @@ import numpy as np
 import torch
 
 from r1.engine.input_batch import InputBatch, steps_within
-from r1.engine.kv_cache import AttentionBucket, AttentionMetadata
+from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
+from r1.engine.spans import Spans
+from r1.engine.tiled_attention import TiledPlan, plan_tiles
 
 # Decoding rows are sorted by length and attend in buckets of this many, so that few
 # rows are padded to the longest of all.
 DECODE_BUCKET_ROWS = 64
 # Bounds the attention mask of a prefill bucket (rows x query tokens x key tokens).
 MAX_PREFILL_SCORES = 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Tokens starts..stops of some rows of the input batch, int64 [spans] each."""
-
-    slots: np.ndarray
-    starts: np.ndarray
-    stops: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.stops - self.starts
-
-    def take(self, index: np.ndarray | slice) -> Spans:
-        """Some of the spans, or all in another order."""
-        return Spans(self.slots[index], self.starts[index], self.stops[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +30,30 @@ class PackedStep:
     slots: np.ndarray
     positions: np.ndarray
     firsts: np.ndarray
-    metadata: AttentionMetadata
+    write_slots: torch.Tensor
+    metadata: AttentionMetadata | TiledPlan
 
 
 class StepPacker:
-    """Packs spans of the input batch for a model on one device."""
+    """Packs spans of the input batch for the model of a cache."""
 
-    def __init__(self, input_batch: InputBatch, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, input_batch: InputBatch, kv_cache: PagedKVCache) -> None:
         self.input_batch = input_batch
         self.block_size = input_batch.block_size
-        self.dtype, self.device = dtype, device
+        self.kv_cache = kv_cache
+        self.dtype, self.device = kv_cache.layers[0].dtype, kv_cache.layers[0].device
 
     def pack(self, *groups: Spans) -> PackedStep:
-        """Groups that differ in kind (decode, prefill) attend apart; each is sorted by context."""
-        orders = [np.lexsort((spans.starts, spans.stops)) for spans in groups]
-        slots, positions, firsts, buckets, first = [], [], [], [], 0
+        """Groups that differ in kind (decode, prefill) attend apart.
+
+        Each is sorted by context where they attend in buckets.
+        """
+        is_tiled = self.kv_cache.tiled is not None
+        orders = [
+            np.arange(len(spans.slots)) if is_tiled else np.lexsort((spans.starts, spans.stops))
+            for spans in groups
+        ]
+        slots, positions, firsts, parts, first = [], [], [], [], 0
         for order, spans in zip(orders, groups, strict=True):
             spans = spans.take(order)
             ends = first + np.cumsum(spans.lengths)
@@ -69,13 +63,21 @@ class StepPacker:
             slots.append(np.repeat(spans.slots, spans.lengths))
             starts = np.repeat(spans.starts, spans.lengths)
             positions.append(starts + steps_within(spans.lengths))
-            buckets += self._buckets(first, spans)
+            parts.append((first, spans))
             first += len(slots[-1])
         packed_slots, packed_positions = np.concatenate(slots), np.concatenate(positions)
         block_ids = self.input_batch.block_table[packed_slots, packed_positions // self.block_size]
         write_slots = block_ids * self.block_size + packed_positions % self.block_size
-        metadata = AttentionMetadata(self.to_device(write_slots), buckets)
-        return PackedStep(packed_slots, packed_positions, np.concatenate(firsts), metadata)
+        device_slots = self.to_device(write_slots)
+        if is_tiled:
+            table, ratio = self.input_batch.block_table, self.kv_cache.num_heads_per_group
+            metadata = plan_tiles(write_slots, parts, table, self.block_size, ratio)
+        else:
+            buckets = [bucket for part in parts for bucket in self._buckets(*part)]
+            metadata = AttentionMetadata(device_slots, buckets)
+        return PackedStep(
+            packed_slots, packed_positions, np.concatenate(firsts), device_slots, metadata
+        )
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         """The array where the model is."""

@@ -126,57 +126,68 @@ static void NAME(attend_item)(const NAME(Context) *context, int64_t start, int64
         }
 }
 
-// Items [.., 5]: queries begin..end, begin of their blocks in `tables`, first key, keys.
-// Queries [.., 3]: packed token, keys that it sees, place of its state or -1. The first
-// `num_shared` items leave their queries' states for the others to go on from.
+INLINE void NAME(copy_state)(Softmax *to, const Softmax *from, int64_t head_dim) {
+    memcpy(to, from, sizeof *to - sizeof to->values);
+    memcpy(to->values, from->values, head_dim * sizeof(float));
+}
+
+static void NAME(run_item)(const NAME(Context) *context, const int64_t *item, SCALAR *out,
+                           const SCALAR *query, const int64_t *token_limits, Softmax *states,
+                           int64_t num_heads) {
+    const int64_t ratio = num_heads / context->num_groups, head_dim = context->head_dim;
+    const int64_t num_vectors = (item[1] - item[0]) * ratio;
+    const int is_kept = item[5] & 1, is_continued = item[5] & 2;
+    for (int64_t begin = 0; begin < num_vectors; begin += MAX_QUERIES) {
+        int64_t left = num_vectors - begin, count = left < MAX_QUERIES ? left : MAX_QUERIES;
+        const STEP *queries[MAX_QUERIES];
+        int64_t limits[MAX_QUERIES], places[MAX_QUERIES];
+        Softmax state[MAX_QUERIES], *saved[MAX_QUERIES];
+        for (int64_t i = 0; i < count; i++) {
+            int64_t token = item[0] + (begin + i) / ratio;
+            int64_t head = token * num_heads + context->group * ratio + (begin + i) % ratio;
+            places[i] = head * head_dim;
+            queries[i] = (const STEP *)(query + places[i]);
+            limits[i] = token_limits[token] < item[4] ? token_limits[token] : item[4];
+            saved[i] = states + head;
+            if (is_continued) {
+                NAME(copy_state)(state + i, saved[i], head_dim);
+                continue;
+            }
+            state[i].peak = -INFINITY;
+            state[i].total = broadcast(0.0f);
+            memset(state[i].values, 0, head_dim * sizeof(float));
+        }
+        NAME(attend_item)(context, item[3], count, queries, limits, state);
+        for (int64_t i = 0; i < count; i++) {
+            if (is_kept) {
+                NAME(copy_state)(saved[i], state + i, head_dim);
+                continue;
+            }
+            float weight = 1.0f / sum_lanes(state[i].total);
+            for (int64_t d = 0; d < head_dim; d += LANES)
+                NAME(store)(out + places[i] + d, load_f32(state[i].values + d) * weight);
+        }
+    }
+}
+
+// Items [.., 6]: tokens begin..end, begin of their blocks in `tables`, first key, end of the keys,
+// 1 to leave the softmax for later items, 2 to go on from what is left. `limits` [N]: keys that a
+// token sees. Items of a phase, phases[i]..phases[i + 1], go on from those of the phases before;
+// only the first `num_states` tokens do.
 void NAME(r1_attend)(SCALAR *out, const SCALAR *query, const SCALAR *tiles, const int64_t *tables,
-                     const int64_t *items, int64_t num_shared, int64_t num_items,
-                     const int64_t *query_list, int64_t num_states, int64_t num_heads,
-                     int64_t num_groups, int64_t head_dim, int64_t tiles_per_block, float scale,
-                     int64_t num_threads) {
-    const int64_t ratio = num_heads / num_groups;
+                     const int64_t *items, const int64_t *phases, int64_t num_phases,
+                     const int64_t *limits, int64_t num_states, int64_t num_heads, int64_t num_groups,
+                     int64_t head_dim, int64_t tiles_per_block, float scale, int64_t num_threads) {
     Softmax *states = scratch(num_states * num_heads * sizeof(Softmax) + 64);
 #pragma omp parallel num_threads(num_threads)
-    for (int phase = 0; phase < 2; phase++) {
-        const int64_t first_item = phase ? num_shared : 0, last_item = phase ? num_items : num_shared;
+    for (int64_t phase = 0; phase < num_phases; phase++) {
 #pragma omp for schedule(dynamic, 1)
-        for (int64_t unit = first_item * num_groups; unit < last_item * num_groups; unit++) {
-            const int64_t *item = items + unit / num_groups * 5;
+        for (int64_t unit = phases[phase] * num_groups; unit < phases[phase + 1] * num_groups; unit++) {
+            const int64_t *item = items + unit / num_groups * 6;
             const NAME(Context) context = {
                 tiles, tables + item[2], tiles_per_block, num_groups, unit % num_groups, head_dim,
                 (item[4] + LANES - 1) / LANES, scale};
-            const int64_t num_vectors = (item[1] - item[0]) * ratio;
-            for (int64_t begin = 0; begin < num_vectors; begin += MAX_QUERIES) {
-                int64_t left = num_vectors - begin, count = left < MAX_QUERIES ? left : MAX_QUERIES;
-                const STEP *queries[MAX_QUERIES];
-                int64_t limits[MAX_QUERIES], places[MAX_QUERIES];
-                Softmax state[MAX_QUERIES], *saved[MAX_QUERIES];
-                for (int64_t i = 0; i < count; i++) {
-                    const int64_t *one = query_list + (item[0] + (begin + i) / ratio) * 3;
-                    int64_t head = context.group * ratio + (begin + i) % ratio;
-                    places[i] = (one[0] * num_heads + head) * head_dim;
-                    queries[i] = (const STEP *)(query + places[i]);
-                    limits[i] = one[1] < item[4] ? one[1] : item[4];
-                    saved[i] = one[2] < 0 ? NULL : states + one[2] * num_heads + head;
-                    if (phase && saved[i]) {
-                        memcpy(state + i, saved[i], sizeof *state);
-                        continue;
-                    }
-                    state[i].peak = -INFINITY;
-                    state[i].total = broadcast(0.0f);
-                    memset(state[i].values, 0, head_dim * sizeof(float));
-                }
-                NAME(attend_item)(&context, item[3], count, queries, limits, state);
-                for (int64_t i = 0; i < count; i++) {
-                    if (!phase) {
-                        memcpy(saved[i], state + i, sizeof *state);
-                        continue;
-                    }
-                    float weight = 1.0f / sum_lanes(state[i].total);
-                    for (int64_t d = 0; d < head_dim; d += LANES)
-                        NAME(store)(out + places[i] + d, load_f32(state[i].values + d) * weight);
-                }
-            }
+            NAME(run_item)(&context, item, out, query, limits, states, num_heads);
         }
     }
 }
@@ -184,7 +195,9 @@ void NAME(r1_attend)(SCALAR *out, const SCALAR *query, const SCALAR *tiles, cons
 // Put keys and values [N, G, K] (each token's in one piece) under flat cache slots [N].
 void NAME(r1_write_cache)(SCALAR *tiles, const SCALAR *key, const SCALAR *value,
                           int64_t key_stride, int64_t value_stride, const int64_t *slots,
-                          int64_t num_tokens, int64_t num_groups, int64_t head_dim) {
+                          int64_t num_tokens, int64_t num_groups, int64_t head_dim,
+                          int64_t num_threads) {
+#pragma omp parallel for num_threads(num_tokens < 16 ? 1 : num_threads)
     for (int64_t n = 0; n < num_tokens; n++)
         for (int64_t g = 0; g < num_groups; g++) {
             int64_t lane = slots[n] % LANES, tile = slots[n] / LANES * num_groups + g;

@@ -14,7 +14,6 @@ from r1.kernels.native import load_kernels
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 # Rows up to which our product beats torch's, which packs the weights: with AMX few.
 _MAX_ROWS, _MAX_ROWS_WITH_AMX = 128, 16
-_MAX_HEAD_DIM = 256
 
 
 def kernels_for(values: Tensor) -> Kernels | None:

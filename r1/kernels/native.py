@@ -36,12 +36,12 @@ sys.exit(ctypes.CDLL(sys.argv[2]).r1_self_test() != 42)
 _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 # The functions of kernels.c, each for bf16 and f32: p a pointer, i an int64, f a float.
 _SIGNATURES = {
-    "r1_attend": "ppppp" + "ii" + "p" + "iiiii" + "f" + "i",
+    "r1_attend": "pppppp" + "i" + "p" + "iiiii" + "f" + "i",
     "r1_gate": "ppp" + "iii",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "ii",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",
     "r1_rotate": "pp" + "ii" + "pp" + "iiii",
-    "r1_write_cache": "ppp" + "ii" + "p" + "iii",
+    "r1_write_cache": "ppp" + "ii" + "p" + "iiii",
 }
 
 
