@@ -287,7 +287,7 @@ export class App {
 /** A title as a file's name on any system. */
 export function fileName(title: string, ending: string): string {
   const name = title
-    .replace(/[\\/:*?"<>|\p{Cc}]+/gu, " ")
+    .replace(/[\\/:*?"<>|\p{Cc}\s]+/gu, " ")
     .trim()
     .slice(0, 80);
   return `${name || "chat"}.${ending}`;

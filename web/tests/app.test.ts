@@ -1,0 +1,169 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { App, fileName } from "../src/app/app";
+import { FakeServer, messageOf, PAGE } from "./fake_server";
+
+let server: FakeServer;
+
+beforeEach(() => {
+  server = new FakeServer();
+  localStorage.clear();
+  sessionStorage.clear();
+  location.hash = "";
+  vi.spyOn(console, "warn").mockImplementation(() => undefined);
+  vi.stubGlobal("matchMedia", () => ({ matches: false, addEventListener: () => undefined }));
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
+async function startedApp(): Promise<App> {
+  const app = new App(server.fetch);
+  await app.start();
+  return app;
+}
+
+async function sentApp(text = "Why?"): Promise<App> {
+  const app = await startedApp();
+  app.draft.value = text;
+  await app.send();
+  return app;
+}
+
+/** Until the stream of the last reply has brought its snapshot and, where it is over, its end. */
+async function settled(app: App): Promise<void> {
+  await vi.waitFor(() => expect(app.conversation.isGenerating.value).toBe(false));
+}
+
+async function ended(app: App): Promise<void> {
+  await app.stop();
+  await settled(app);
+}
+
+test("the first message makes a chat, and the address names it", async () => {
+  const app = await sentApp();
+  const [chat] = server.chats.values();
+  expect(app.conversation.path.value).toEqual(["u2", "a3"]);
+  expect(location.hash).toBe(`#/chat/${chat?.id}`);
+  expect(server.requests).toEqual([
+    {
+      parent_id: null,
+      content: "Why?",
+      file_ids: [],
+      model: "tiny",
+      thinking: true,
+      search: false,
+      settings: {},
+      continue_id: null,
+    },
+  ]);
+  expect([app.draft.value, app.conversation.isGenerating.value]).toEqual(["", true]);
+});
+
+test("while a reply grows nothing else is sent; after a stop it is", async () => {
+  const app = await sentApp();
+  app.draft.value = "More";
+  await app.send();
+  expect(server.requests.length).toBe(1);
+  await ended(app);
+  await app.send();
+  expect(server.requests[1]).toMatchObject({ parent_id: "a3", content: "More" });
+});
+
+test("edit, regenerate and continue ask for what the API calls so", async () => {
+  const app = await sentApp();
+  await ended(app);
+  const { conversation } = app;
+  await app.edit(conversation.message("u2")!.value, "Why not?");
+  await ended(app);
+  expect(server.requests[1]).toMatchObject({ parent_id: null, content: "Why not?" });
+  expect(conversation.path.value).toEqual(["u4", "a5"]);
+  await app.regenerate(conversation.message("a5")!.value);
+  await ended(app);
+  expect(server.requests[2]).toMatchObject({ parent_id: "u4", content: null });
+  expect(conversation.path.value).toEqual(["u4", "a6"]);
+  await app.continueReply(conversation.message("a6")!.value);
+  expect(server.requests[3]).toMatchObject({ continue_id: "a6", content: null });
+  expect(conversation.isGenerating.value).toBe(true);
+  await ended(app);
+  await conversation.showVersion("u2");
+  expect(conversation.path.value).toEqual(["u2", "a3"]);
+  expect([...server.chats.values()][0]?.leaf_id).toBe("a3");
+});
+
+test("a refused message comes back into the box, and the notice says why", async () => {
+  const app = await startedApp();
+  app.draft.value = "Why?";
+  server.failure = Response.json({ error: { message: "full" } }, { status: 503 });
+  await app.send();
+  expect(app.draft.value).toBe("Why?");
+  expect(app.notices.shown.value.map(({ text }) => text)).toEqual([
+    "The server is busy. Try again in a moment.",
+  ]);
+});
+
+test("a reload in mid-stream goes on from the server's snapshot", async () => {
+  const chat = server.newChat("chat");
+  server.add(chat, messageOf("u", null, { role: "user", status: "done", content: "Why?" }));
+  server.add(chat, messageOf("a", "u", { content: "Because" }));
+  location.hash = `#/chat/${chat.id}`;
+  const app = await startedApp();
+  await vi.waitFor(() => expect(app.conversation.isGenerating.value).toBe(true));
+  expect(app.conversation.leaf.value?.value.content).toBe("Because");
+});
+
+test("an unknown chat is said to be missing", async () => {
+  location.hash = "#/chat/gone";
+  const app = await startedApp();
+  await vi.waitFor(() => expect(app.conversation.loading.value).toBe("missing"));
+  app.newChat();
+  expect(app.conversation.loading.value).toBe("none");
+});
+
+test("a key is asked for, refused, and taken for this tab alone", async () => {
+  server.key = "right";
+  const app = await startedApp();
+  expect([app.dialog.value?.kind, app.key.isRefused.value]).toEqual(["key", false]);
+  await app.useKey("wrong", false);
+  expect([app.dialog.value?.kind, app.key.isRefused.value]).toEqual(["key", true]);
+  await app.useKey("right", false);
+  expect([app.dialog.value, app.page.value?.version]).toEqual([null, "0"]);
+  expect(localStorage.getItem("r1.key")).toBe(null);
+  expect(sessionStorage.getItem("r1.key")).toBe('"right"');
+});
+
+test("a model that does not reason is not asked to think", async () => {
+  const app = await startedApp();
+  app.preferences.model.value = "plain";
+  app.preferences.isSearching.value = true;
+  app.draft.value = "Hi";
+  await app.send();
+  expect(server.requests[0]).toMatchObject({ model: "plain", thinking: false, search: false });
+});
+
+test("deleting the open chat leads to a new one", async () => {
+  const app = await sentApp();
+  await ended(app);
+  await app.deleteChat(app.conversation.chat.value!);
+  expect([server.chats.size, app.conversation.chat.value, location.hash]).toEqual([0, null, "#/"]);
+});
+
+test("what another version left in the browser is not trusted", async () => {
+  localStorage.setItem("r1.sampling", '{"temperature":"hot"}');
+  localStorage.setItem("r1.theme", '"pink"');
+  localStorage.setItem("r1.draft", "{broken");
+  const app = await startedApp();
+  expect(app.preferences.sampling.value).toEqual({});
+  expect(app.preferences.theme.value).toBe("system");
+  expect(app.draft.value).toBe("");
+  expect(app.page.value).toEqual(PAGE);
+});
+
+test.each([
+  ["a/b\\c: d?", "a b c d.md"],
+  ["..\n", "...md"],
+  ["", "chat.md"],
+  ["二次方程式", "二次方程式.md"],
+])("%j is kept as %j", (title, name) => {
+  expect(fileName(title, "md")).toBe(name);
+});
