@@ -13,6 +13,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# The more common first.
 _LEGACY = (
     *("gb18030", "big5", "cp932", "euc_jp", "cp949"),
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp874"),
@@ -71,7 +72,11 @@ def _guess(data: bytes) -> str:
 
     # Cut where no character of several bytes is cut: after a line.
     end = data.rfind(b"\n", 0, _SAMPLE_BYTES) + 1 if len(data) > _SAMPLE_BYTES else len(data)
-    best = from_bytes(data[: end or _SAMPLE_BYTES], cp_isolation=list(_LEGACY)).best()
+    matches = from_bytes(data[: end or _SAMPLE_BYTES], cp_isolation=list(_LEGACY))
+    best = matches.best()
     if best is None:
         raise NotText("not a text file, or in an encoding that is not known here; save it as UTF-8")
-    return best.encoding
+    # Equally good: the one that more files are in.
+    rank = (best.chaos, best.coherence)
+    equals = [match.encoding for match in matches if (match.chaos, match.coherence) == rank]
+    return min(equals, key=lambda name: _LEGACY.index(name) if name in _LEGACY else len(_LEGACY))

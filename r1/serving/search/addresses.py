@@ -20,8 +20,11 @@ from r1.serving.search.results import SearchError
 MAX_URL_CHARACTERS = 2048
 _PORTS = {"http": 80, "https": 443}
 
-# Public by their number, but not the web's: a relay to 6to4, and Azure's metadata service.
-_BARRED_V4 = tuple(map(ipaddress.IPv4Network, ("192.88.99.0/24", "168.63.129.16/32")))
+# Global by Python's table, but not the web's: protocol assignments (Oracle's metadata service
+# is there), relays to 6to4, and Azure's metadata service.
+_BARRED_V4 = tuple(
+    map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"))
+)
 # Only 2000::/3 is given out. In it: Teredo, ORCHID and others, documentation, 6to4. Outside:
 # IPv4-mapped, NAT64, unique local, link-local and multicast addresses.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
@@ -53,12 +56,15 @@ def check_link(url: httpx2.URL | str) -> Target:
         raise SearchError(f"{parsed.scheme or 'no scheme'}: only http and https links are followed")
     if parsed.userinfo:
         raise SearchError("the link carries a user name")
-    if not parsed.host:
+    host = parsed.raw_host.decode("ascii")
+    if not host:
         raise SearchError("the link names no host")
+    if "%" in host:  # what no host's name may hold
+        raise SearchError("not a link")
     port = parsed.port or _PORTS[parsed.scheme]
     if port not in _PORTS.values():
         raise SearchError(f"port {port}: only 80 and 443 are used")
-    return Target(parsed, parsed.raw_host.decode("ascii"), port)
+    return Target(parsed, host, port)
 
 
 async def resolve(host: str, port: int) -> list[str]:
