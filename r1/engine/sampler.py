@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from r1.kernels.fused import Kernels, kernels_for
 from r1.models.language_model import LanguageModel
 
 # How many of the most probable tokens to look at before sorting a whole vocabulary: a
@@ -116,7 +117,56 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
     that tie with the last one kept are kept. Raises ValueError when the logits of
     a row are not finite.
     """
-    logits_BV = logits_BV.float()
+    if (kernels := kernels_for(logits_BV)) is not None:
+        token_ids, sampler_logprobs, raw_logprobs = _sample_in_c(kernels, logits_BV, batch)
+    else:
+        token_ids, sampler_logprobs, raw_logprobs = _sample_in_torch(logits_BV.float(), batch)
+    if not np.isfinite(raw_logprobs).all():
+        raise ValueError("the model's logits are not finite (NaN or Inf): check its weights")
+    num_top = min(int(batch.num_top_logprobs.max(initial=0)), logits_BV.shape[1])
+    if num_top == 0:
+        return SampledTokens(token_ids, sampler_logprobs, raw_logprobs)
+    all_logprobs_BV = torch.log_softmax(logits_BV.float(), dim=-1)
+    top_BK = all_logprobs_BV.topk(num_top, dim=-1)
+    top = top_BK.indices.cpu().numpy(), top_BK.values.cpu().numpy()
+    return SampledTokens(token_ids, sampler_logprobs, raw_logprobs, *top)
+
+
+def _sample_in_c(
+    kernels: Kernels, logits_BV: torch.Tensor, batch: SamplingBatch
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids and both log-probs, from a few passes over each row in cache."""
+    num_rows, vocab_size = logits_BV.shape
+    masks = [None if mask is None else np.ascontiguousarray(mask, bool) for mask in batch.allowed]
+    assert all(mask is None or len(mask) == vocab_size for mask in masks)
+    settings = (
+        batch.temperature,
+        batch.top_k,
+        batch.top_p,
+        batch.min_p,
+        uniforms(batch.stream_keys, batch.positions),
+        np.ascontiguousarray(batch.banned_ids),
+    )
+    addresses = np.array([0 if mask is None else mask.ctypes.data for mask in masks], np.int64)
+    token_ids = np.empty(num_rows, np.int64)
+    sampler_logprobs, raw_logprobs = np.empty((2, num_rows), np.float32)
+    logits_BV = logits_BV.contiguous()
+    kernels.c_sample(
+        *(array.ctypes.data for array in (token_ids, sampler_logprobs, raw_logprobs)),
+        logits_BV.data_ptr(),
+        num_rows,
+        vocab_size,
+        *(array.ctypes.data for array in settings),
+        batch.banned_ids.shape[1],
+        addresses.ctypes.data,
+        torch.get_num_threads(),
+    )
+    return token_ids, sampler_logprobs, raw_logprobs
+
+
+def _sample_in_torch(
+    logits_BV: torch.Tensor, batch: SamplingBatch
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     raw_logits_BV = logits_BV
     raw_normalizer_B = torch.logsumexp(logits_BV, dim=-1)
     logits_BV = _restrict(_ban(logits_BV, batch.banned_ids), batch.allowed)
@@ -128,14 +178,7 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
         token_ids_B, sampler_logprobs = _draw(logits_BV, batch, greedy_B)
     chosen_B = raw_logits_BV.gather(1, token_ids_B[:, None])[:, 0]
     raw_logprobs = (chosen_B - raw_normalizer_B).cpu().numpy()
-    if not np.isfinite(raw_logprobs).all():
-        raise ValueError("the model's logits are not finite (NaN or Inf): check its weights")
-    num_top = min(int(batch.num_top_logprobs.max(initial=0)), logits_BV.shape[1])
-    top_BK = raw_logits_BV.topk(num_top, dim=-1)
-    top_logprobs = (top_BK.values - raw_normalizer_B[:, None]).cpu().numpy()
-    top_ids = top_BK.indices.cpu().numpy()
-    token_ids = token_ids_B.cpu().numpy()
-    return SampledTokens(token_ids, sampler_logprobs, raw_logprobs, top_ids, top_logprobs)
+    return token_ids_B.cpu().numpy(), sampler_logprobs, raw_logprobs
 
 
 def _draw(

@@ -29,7 +29,7 @@ def kernels_of(dtype: torch.dtype) -> Kernels | None:
     library, suffix = load_kernels(), _SUFFIXES.get(dtype)
     if library is None or suffix is None:
         return None
-    names = ("linear", "rms_norm", "rotate", "gate", "attend", "write_cache")
+    names = ("linear", "rms_norm", "rotate", "gate", "attend", "write_cache", "sample")
     is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
     functions = [getattr(library, f"r1_{name}_{suffix}") for name in names]
     return Kernels(_MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS, *functions)
@@ -46,6 +46,7 @@ class Kernels:
     c_gate: Callable[..., None]
     c_attend: Callable[..., None]
     c_write_cache: Callable[..., None]
+    c_sample: Callable[..., None]
 
     def linear(
         self,

@@ -5,12 +5,16 @@
 #include "attention.h"
 #include "linear.h"
 #include "pointwise.h"
+#include "sampling.h"
+#include "segments.h"
 #include "dtype_end.h"
 
 #include "dtype_f32.h"
 #include "attention.h"
 #include "linear.h"
 #include "pointwise.h"
+#include "sampling.h"
+#include "segments.h"
 #include "dtype_end.h"
 
 // Calls no OpenMP: it runs where there may be no runtime.

@@ -40,6 +40,7 @@ _SIGNATURES = {
     "r1_gate": "ppp" + "iii",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "ii",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",
+    "r1_sample": "pppp" + "ii" + "pppppp" + "i" + "p" + "i",
     "r1_rotate": "pp" + "ii" + "pp" + "iiii",
     "r1_write_cache": "ppp" + "ii" + "p" + "iiii",
 }

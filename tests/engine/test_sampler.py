@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,16 @@ import pytest
 import torch
 
 from r1.engine.sampler import SamplingBatch, sample, stream_key, uniforms
+from r1.kernels.native import load_kernels
+
+
+@pytest.fixture(params=["c", "torch"], autouse=True)
+def sampler_path(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways to sample; the C kernels serve where nothing is to be differentiated."""
+    if request.param == "c" and load_kernels() is None:
+        pytest.skip("no C compiler")
+    with torch.set_grad_enabled(request.param == "torch"):
+        yield
 
 
 def settings(num_rows: int, **values: Any) -> SamplingBatch:
@@ -188,3 +199,33 @@ def test_top_logprobs_are_the_models_own_for_the_rows_that_ask() -> None:
     result = sample(logits, batch)
     assert result.top_ids[1].tolist() == [1, 2]
     assert np.exp(result.top_logprobs[1]) == pytest.approx([0.6, 0.3])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("vocab_size", [5, 1000, 49_152])
+def test_both_ways_draw_the_same(dtype: torch.dtype, vocab_size: int) -> None:
+    """Flat and peaked rows of every setting; a uniform on an edge may fall to either side."""
+    if load_kernels() is None:
+        pytest.skip("no C compiler")
+    generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
+    num_rows = 48
+    scales = torch.linspace(0.1, 12, num_rows)[:, None]
+    logits = (torch.randn(num_rows, vocab_size, generator=generator) * scales).to(dtype)
+    batch = replace(
+        settings(num_rows),
+        temperature=rng.choice([0.0, 0.6, 1.0, 1.3], num_rows),
+        top_k=rng.choice([0, 1, 20, 3000], num_rows),
+        top_p=rng.choice([1.0, 0.95, 0.5], num_rows),
+        min_p=rng.choice([0.0, 0.05], num_rows),
+    )
+    batch.banned_ids[::5, 0] = 3
+    batch.allowed[7] = np.arange(vocab_size) % 2 == 0
+    with torch.no_grad():
+        found = sample(logits, batch)
+    with torch.enable_grad():
+        expected = sample(logits, batch)
+    is_same = found.token_ids == expected.token_ids
+    assert is_same.mean() >= 0.95
+    for name in ("sampler_logprobs", "raw_logprobs"):
+        difference = (getattr(found, name) - getattr(expected, name))[is_same]
+        assert np.abs(difference).max() < 2e-5
