@@ -203,6 +203,8 @@ export class App {
   async stop(): Promise<void> {
     if (!this.conversation.isGenerating.peek()) return;
     await this.notices.guard(() => this.conversation.stop());
+    // The button that had the focus is gone.
+    if (document.activeElement === document.body) this.focusMessage();
   }
 
   private async ask(

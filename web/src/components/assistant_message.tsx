@@ -50,7 +50,7 @@ export function AssistantMessage({ message, isLast }: Props): JSX.Element {
       )}
       {isGenerating && !isAnswerStarted && !shown.reasoning_content && <Waiting message={shown} />}
       {!isGenerating && <EndNote message={shown} />}
-      {shown.sources.length > 0 && isAnswerStarted && <SourceList sources={shown.sources} />}
+      {shown.sources.length > 0 && !isGenerating && <SourceList sources={shown.sources} />}
       {cited.value && <SourceCard cited={cited.value} onClose={() => (cited.value = null)} />}
       {!isGenerating && <Actions message={shown} isLast={isLast} />}
     </article>

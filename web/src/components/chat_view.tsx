@@ -13,7 +13,8 @@ export function ChatView(): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const path = conversation.path.value;
-  const end = useStickToEnd(scroller, content, `${conversation.chat.value?.id} ${path.length}`);
+  const occasion = `${conversation.chat.value?.id} ${conversation.numAsked.value}`;
+  const end = useStickToEnd(scroller, content, occasion);
   return (
     <div class="scroller-frame">
       <div ref={scroller} class="scroller" tabIndex={-1}>

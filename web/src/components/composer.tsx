@@ -38,7 +38,10 @@ function MessageBox(): JSX.Element {
   const text = app.draft.value;
   const focusRequests = app.focusRequests.value;
   useEffect(() => growTextarea(box.current), [text]);
-  useEffect(() => box.current?.focus(), [focusRequests]);
+  useEffect(() => {
+    // On a touch screen the keyboard would cover the page: it waits for a tap.
+    if (matchMedia("(hover: hover)").matches) box.current?.focus();
+  }, [focusRequests]);
   return (
     <textarea
       ref={box}

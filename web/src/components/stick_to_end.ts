@@ -10,7 +10,7 @@ export interface End {
   jump: () => void;
 }
 
-/** `occasion`: a new value (another chat, a new message) goes to the end again. */
+/** `occasion`: a new value (another chat, another question) goes to the end again. */
 export function useStickToEnd(
   scroller: RefObject<HTMLElement | null>,
   content: RefObject<HTMLElement | null>,

@@ -28,6 +28,8 @@ export class Conversation {
   readonly chat = signal<Chat | null>(null);
   readonly loading = signal<Loading>("none");
   readonly isSaved = signal(true);
+  /** Counts what was asked here: each time the view goes to the end. */
+  readonly numAsked = signal(0);
   private readonly messages = signal<Messages>(new Map());
   private readonly leafId = signal<string | null>(null);
   private readonly replies = new Map<string, AbortController>();
@@ -103,6 +105,7 @@ export class Conversation {
     if (this.chat.peek()?.id !== chat.id) return;
     const { user_message: question, assistant_message: reply } = start;
     this.put(question ? [question, reply] : [reply], reply.id);
+    this.numAsked.value += 1;
     this.follow(reply.id);
     this.needs.onTurn(chat.id);
   }
