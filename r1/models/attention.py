@@ -8,12 +8,15 @@ of them is a segment of its own that no other token sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from r1.kernels.segments import SegmentTable, attend_segments, has_segment_kernel
 
 # Segments share a bucket when the shortest is at least this part of the longest,
 # so padding never does more than double the attention's tokens.
@@ -40,66 +43,122 @@ class KVCache(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AttentionPlan:
     """How a batch's tokens are laid out for attention, computed once a forward.
 
+    Segments lie end to end over all rows. Segment s attends to itself and, where
+    `prefixes[s]` is not -1, before it to all of that segment: a prompt stands once in a
+    row, followed by the replies that continue it. A prefix has no prefix of its own.
+    """
+
+    lengths: tuple[int, ...]
+    prefixes: tuple[int, ...]
+    device: torch.device | str = "cpu"
+
+    @classmethod
+    def from_positions(cls, positions_BT: Tensor) -> AttentionPlan:
+        """The segments of [B, T] positions: each starts at 0 or with a row."""
+        is_start = positions_BT.cpu().numpy() == 0
+        is_start[:, 0] = True
+        starts = np.flatnonzero(is_start)
+        lengths = tuple(np.diff(starts, append=is_start.size).tolist())
+        return cls(lengths, (-1,) * len(lengths), positions_BT.device)
+
+    @cached_property
+    def table(self) -> SegmentTable:
+        """For the C kernel."""
+        return SegmentTable.of(self.lengths, self.prefixes)
+
+    @cached_property
+    def padding(self) -> PaddedSegments:
+        """For torch's attention, which wants rows of one length."""
+        return PaddedSegments.of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedSegments:
+    """Segments of like length as rows, each behind a copy of its prefix.
+
     `buckets` lists (segments, padded length). `pad_index` names the token in each
-    padded slot and `unpad_index` the slot of each token; both are None when the
-    rows already are equal segments and nothing has to move.
+    padded slot and `unpad_index` the slot of each token in its own segment; both are
+    None when the segments already are equal rows and nothing has to move. `copies` are
+    (tokens, slots) of prefixes, in each a token once at most.
     """
 
     buckets: tuple[tuple[int, int], ...]
     pad_index: Tensor | None = None
     unpad_index: Tensor | None = None
+    copies: tuple[tuple[Tensor, Tensor], ...] = ()
 
     @classmethod
-    def from_positions(cls, positions_BT: Tensor) -> AttentionPlan:
-        """Find the segments of [B, T] positions and put those of like length together."""
-        num_rows, row_length = positions_BT.shape
-        is_start = positions_BT.cpu().numpy() == 0
-        is_start[:, 0] = True
-        starts = np.flatnonzero(is_start)
-        if len(starts) == num_rows:
-            return cls(buckets=((num_rows, row_length),))
-        lengths = np.diff(starts, append=is_start.size)
-        order = np.argsort(-lengths, kind="stable")
-        starts, lengths = starts[order], lengths[order]
+    def of(cls, plan: AttentionPlan) -> PaddedSegments:
+        own, prefixes = np.array(plan.lengths), np.array(plan.prefixes)
+        if (prefixes < 0).all() and (own == own[0]).all():
+            return cls(buckets=((len(own), plan.lengths[0]),))
+        starts = np.cumsum(own) - own
+        before = np.where(prefixes < 0, 0, own[prefixes])
+        order = np.argsort(-(own + before), kind="stable")
+        lengths = (own + before)[order]
         buckets, pad_parts, num_slots = [], [], 0
-        unpad = np.empty(is_start.size, dtype=np.int64)
+        unpad = np.empty(own.sum(), dtype=np.int64)
+        copies: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         first = 0
-        while first < len(starts):
+        while first < len(order):
             length = int(lengths[first])
             last = int(np.searchsorted(-lengths, -length * MIN_FILL, side="right"))
-            steps = np.arange(length)
-            bucket_lengths = lengths[first:last, None]
-            # Slots past a segment's end repeat its last token: causal attention never reads
-            # them from a real token, and their own outputs are dropped.
-            tokens = starts[first:last, None] + np.minimum(steps, bucket_lengths - 1)
-            is_real = steps < bucket_lengths
-            unpad[tokens[is_real]] = num_slots + np.flatnonzero(is_real)
+            for segment in order[first:last]:
+                # Slots past the end repeat the last token: causal attention never reads
+                # them from a real token, and their own outputs are dropped.
+                steps = np.minimum(np.arange(length), before[segment] + own[segment] - 1)
+                is_before = steps < before[segment]
+                prefix_start = starts[prefixes[segment]] if before[segment] else 0
+                tokens = np.where(
+                    is_before, prefix_start + steps, starts[segment] + steps - before[segment]
+                )
+                slots = num_slots + np.arange(length)
+                ends = before[segment] + own[segment]
+                unpad[tokens[before[segment] : ends]] = slots[before[segment] : ends]
+                if before[segment]:
+                    turn = int(segment - prefixes[segment])
+                    copies.setdefault(turn, []).append((tokens[is_before], slots[is_before]))
+                pad_parts.append(tokens)
+                num_slots += length
             buckets.append((last - first, length))
-            pad_parts.append(tokens.ravel())
-            num_slots += tokens.size
             first = last
-        device = positions_BT.device
-        pad_index = torch.from_numpy(np.concatenate(pad_parts)).to(device)
-        return cls(tuple(buckets), pad_index, torch.from_numpy(unpad).to(device))
+
+        def to_device(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(plan.device)
+
+        rounds = [
+            [np.concatenate(part) for part in zip(*copies[turn], strict=True)]
+            for turn in sorted(copies)
+        ]
+        return cls(
+            tuple(buckets),
+            to_device(np.concatenate(pad_parts)),
+            to_device(unpad),
+            tuple((to_device(tokens), to_device(slots)) for tokens, slots in rounds),
+        )
 
 
 class _PadSegments(torch.autograd.Function):
     """Tokens to padded slots. Its gradient is a gather too, because slots without a
-    token get none (nothing reads them): no atomic adds, bit-identical on every run."""
+    token get none (nothing reads them), and then an addition for each round of copies:
+    no atomic adds, bit-identical on every run."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, pad_index: Tensor, unpad_index: Tensor) -> Tensor:
-        ctx.save_for_backward(unpad_index)
-        return values.index_select(0, pad_index)
+    def forward(ctx: Any, values: Tensor, padding: PaddedSegments) -> Tensor:
+        ctx.padding = padding
+        assert padding.pad_index is not None
+        return values.index_select(0, padding.pad_index)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (unpad_index,) = ctx.saved_tensors
-        return gradients[0].index_select(0, unpad_index), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].index_select(0, ctx.padding.unpad_index)
+        for tokens, slots in ctx.padding.copies:
+            total.index_add_(0, tokens, gradients[0].index_select(0, slots))
+        return total, None
 
 
 class _UnpadSegments(torch.autograd.Function):
@@ -137,20 +196,22 @@ def segment_attention(
     plan: AttentionPlan, query_BTHK: Tensor, key_BTGK: Tensor, value_BTGK: Tensor, scale: float
 ) -> Tensor:
     """Causal attention within the plan's segments; returns [B, T, H, K]."""
-    if plan.pad_index is None or plan.unpad_index is None:
-        return causal_attention(query_BTHK, key_BTGK, value_BTGK, scale)
-    padded = []
-    for tensor in (query_BTHK, key_BTGK, value_BTGK):
-        rows = tensor.flatten(0, 1).flatten(1)
-        slots = _PadSegments.apply(rows, plan.pad_index, plan.unpad_index)
-        padded.append(slots.unflatten(1, tensor.shape[2:]))
+    query, key, value = (t.flatten(0, 1) for t in (query_BTHK, key_BTGK, value_BTGK))
+    if has_segment_kernel(query, key, value):
+        return attend_segments(plan.table, query, key, value, scale).view(query_BTHK.shape)
+    padding = plan.padding
+    if padding.unpad_index is None:
+        rows = (t.unflatten(0, padding.buckets[0]) for t in (query, key, value))
+        return causal_attention(*rows, scale=scale).reshape(query_BTHK.shape)
+    padded = [
+        _PadSegments.apply(t.flatten(1), padding).unflatten(1, t.shape[1:])
+        for t in (query, key, value)
+    ]
     outputs, first = [], 0
-    for num_segments, length in plan.buckets:
+    for num_segments, length in padding.buckets:
         last = first + num_segments * length
-        query, key, value = (
-            part[first:last].unflatten(0, (num_segments, length)) for part in padded
-        )
-        outputs.append(causal_attention(query, key, value, scale).reshape(last - first, -1))
+        bucket = (part[first:last].unflatten(0, (num_segments, length)) for part in padded)
+        outputs.append(causal_attention(*bucket, scale=scale).reshape(last - first, -1))
         first = last
     slots = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return _UnpadSegments.apply(slots, plan.unpad_index).view(query_BTHK.shape)
+    return _UnpadSegments.apply(slots, padding.unpad_index).view(query_BTHK.shape)
