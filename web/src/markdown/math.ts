@@ -49,8 +49,11 @@ function typeset(token: Token, isDisplay: boolean): string {
       maxSize: 20,
       macros: {},
     });
+    // A strict policy (`style-src 'self'`) refuses style attributes; sanitize() sets them by script.
+    // Text cannot imitate one: KaTeX escapes its quotes.
+    const drawn = html.replaceAll(' style="', ' data-style="');
     // KaTeX marks its HTML aria-hidden; a screen reader gets the TeX.
-    return `<span class="md-math" role="img" aria-label="${escapeHtml(tex)}">${html}</span>`;
+    return `<span class="md-math" role="img" aria-label="${escapeHtml(tex)}">${drawn}</span>`;
   } catch (error) {
     return renderSource(token, "error", error instanceof Error ? error.message : String(error));
   }

@@ -14,7 +14,7 @@ const TAGS = [
 
 const ATTRIBUTES = [
   "class", "href", "target", "rel", "title", "start", "type", "checked", "disabled", "tabindex",
-  "role", "aria-label", "aria-hidden", "data-citation", "style",
+  "role", "aria-label", "aria-hidden", "data-citation", "data-style",
   "width", "height", "viewbox", "preserveaspectratio", "d", "x1", "x2", "y1", "y2", "stroke-width",
 ];
 
@@ -23,7 +23,7 @@ const KATEX_PROPERTIES =
 const KATEX_VALUE =
   /^(?:-?[\d.]+(?:em|ex|px|pt|%)?|#[\da-f]{3,8}|(?!fixed|sticky|absolute)[a-z]{3,24}|calc\(100% [+-] [\d.]+em\))$/i;
 
-/** What KaTeX itself writes into `style`; anything else is dropped. */
+/** Of a style, what KaTeX itself writes; anything else is dropped. */
 export function katexStyle(style: string): string {
   const declarations = style.split(";").map((part) => part.split(":").map((half) => half.trim()));
   return declarations
@@ -45,9 +45,7 @@ function createPurifier(): typeof DOMPurify {
     if (node instanceof Element && !isInFormula(node)) node.remove();
   });
   purifier.addHook("uponSanitizeAttribute", (element, data) => {
-    if (data.attrName !== "style") return;
-    data.attrValue = isInFormula(element) ? katexStyle(data.attrValue) : "";
-    data.keepAttr = data.attrValue !== "";
+    if (data.attrName === "data-style" && !isInFormula(element)) data.keepAttr = false;
   });
   return purifier;
 }
@@ -67,9 +65,9 @@ export function sanitize(html: string): DocumentFragment {
     ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => name !== "href"),
     RETURN_DOM_FRAGMENT: true,
   });
-  // A strict policy (`style-src 'self'`) refuses style attributes but not styles set by a script.
-  for (const element of fragment.querySelectorAll<HTMLElement>("[style]")) {
-    element.style.cssText = element.getAttribute("style") ?? "";
+  for (const element of fragment.querySelectorAll<HTMLElement>("[data-style]")) {
+    element.style.cssText = katexStyle(element.dataset.style ?? "");
+    element.removeAttribute("data-style");
   }
   return fragment;
 }
