@@ -62,7 +62,7 @@ class ReplyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.writer = f"{socket.gethostname()}:{os.getpid()}:{_process_name()}:{new_id()}"
+        self.writer = f"{socket.gethostname()}:{os.getpid()}:{process_name()}:{new_id()}"
 
     def begin(self, owner: str, chat_id: str, turn: Turn) -> BegunReply:
         """Store the user's message and an empty reply, or open a reply again.
@@ -152,7 +152,7 @@ class ReplyStore:
         columns = (MESSAGES.c.id, MESSAGES.c.writer, MESSAGES.c.beat_at)
         with self._database.reading() as db:
             rows = db.execute(sa.select(*columns).where(is_open)).all()
-        lost = [row.id for row in rows if _is_lost(row.writer, row.beat_at)]
+        lost = [row.id for row in rows if is_lost(row.writer, row.beat_at)]
         if lost:
             with self._database.writing() as db:
                 which = is_open & MESSAGES.c.id.in_(lost)
@@ -268,11 +268,12 @@ def _touch(db: sa.Connection, chat_id: str, leaf_id: str) -> None:
 
 
 @functools.cache
-def _process_name() -> str:
+def process_name() -> str:
+    """Tells this process from a later one that has its number."""
     return uuid.uuid4().hex
 
 
-def _is_lost(writer: str | None, beat_at: float | None) -> bool:
+def is_lost(writer: str | None, beat_at: float | None) -> bool:
     """Whether nobody writes a reply any more: at once where its process can be seen to be gone."""
     if writer is None or time.time() - (beat_at or 0.0) > _LOST_AFTER_SECONDS:
         return True
@@ -280,7 +281,7 @@ def _is_lost(writer: str | None, beat_at: float | None) -> bool:
     if host != socket.gethostname() or os.name != "posix":
         return False
     if int(pid) == os.getpid():
-        return process != _process_name()
+        return process != process_name()
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -15,7 +15,7 @@ import pytest
 
 from r1.serving.api.model_side import ModelChunk, ModelPrompt, ReplySettings
 from r1.serving.api.settings import ServerSettings
-from r1.serving.chats.database import open_database
+from r1.serving.chats.database import Database, open_database
 from r1.serving.chats.page import add_page
 from tests.serving.api.conftest import TINY, LiveServer, RecitingModel, wait_until
 
@@ -57,6 +57,7 @@ class Page:
 
     server: LiveServer
     model: Any
+    database: Database
     key: str | None = None
 
     @property
@@ -115,7 +116,7 @@ class Page:
         wait_until(has_come)
 
     def as_owner(self, key: str) -> Page:
-        return Page(self.server, self.model, key)
+        return Page(self.server, self.model, self.database, key)
 
 
 def joined(events: Sequence[Event]) -> tuple[str, str]:
@@ -142,10 +143,11 @@ def make_page(tmp_path: Path) -> Iterator[MakePage]:
         model = model or RecitingModel()
         values = {"port": 0, "drain_seconds": 1, "model_name": TINY} | settings
         url = values.pop("database_url", f"sqlite:///{tmp_path}/chats.sqlite3")
-        page = functools.partial(add_page, database=open_database(url), search=search)
+        database = open_database(url)
+        page = functools.partial(add_page, database=database, search=search)
         server = LiveServer(model, ServerSettings.model_validate(values), page)
         servers.append(server.__enter__())
-        return Page(server, model, key)
+        return Page(server, model, database, key)
 
     yield make
     for server in servers:

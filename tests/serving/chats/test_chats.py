@@ -150,7 +150,7 @@ def test_nobody_sees_what_is_anothers(make_page: MakePage) -> None:
     assert bob.messages(own) == []
     assert page.json("GET", f"/api/chats/{chat_id}/export") == exported
     for method, path, body in routes:
-        keyless = Page(page.server, page.model, "wrong")
+        keyless = page.as_owner("wrong")
         assert keyless.json(method, path, body, 401)["error"]["code"] == "invalid_api_key"
 
 
