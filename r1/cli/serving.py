@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from r1.serving.api.settings import ServerSettings
 
 KEY_VARIABLE = "R1_API_KEY"
+PACKAGES = (
+    *("charset_normalizer", "fastapi", "llguidance", "mammoth", "openpyxl", "platformdirs"),
+    *("prometheus_client", "pypdf", "python_multipart", "readability", "sqlalchemy", "uvicorn"),
+)
 
 Host = Annotated[
     str, typer.Option(help="The address to listen on; the default is this machine alone.")
@@ -69,7 +74,8 @@ Search = Annotated[
     typer.Option(
         "--search",
         metavar="PROVIDER",
-        help="What the page may search: folder:PATH, searxng:URL, brave, tavily or ddgs.",
+        help="What the page may search: folder:PATH, searxng:URL, brave, tavily or ddgs "
+        "(keys in $BRAVE_SEARCH_API_KEY, $TAVILY_API_KEY; ddgs is a package to install).",
     ),
 ]
 NoPage = Annotated[bool, typer.Option("--no-page", help="The API alone, no page and no chats.")]
@@ -158,14 +164,7 @@ def _read_keys(file: Path | None) -> list[str]:
 
 
 def _require_packages() -> None:
-    """The server's packages are an extra."""
-    try:
-        import fastapi  # noqa: F401 - only whether it is there
-        import llguidance  # noqa: F401
-        import platformdirs  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import sqlalchemy  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'r1[serve]'") from None
+    """The server's packages are an extra; looked for, because to import them all takes a second."""
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"{name} is not installed: pip install 'r1[serve]'")

@@ -8,9 +8,11 @@ enemies. In a box they have no network, no files and no secrets; where no box ca
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +26,8 @@ _MODULES = ("__init__", "reading", "readers", "text_encoding")
 _FILES = ("__init__.py", "serving/__init__.py", *(f"serving/files/{m}.py" for m in _MODULES))
 _ENTRY = "import sys; sys.path[:0] = {paths!r}; from r1.serving.files.reading import main; main()"
 _PROBE = "import sys; sys.path[:0] = {paths!r}; import lxml.etree, pypdf, openpyxl, mammoth"
+# Files of all users that are read at once: each may take a core, and its whole memory.
+_PLACES = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 
 
 class ReadingStopped(Exception):
@@ -51,7 +55,8 @@ def read_in_child(data: bytes, request: Mapping[str, Any], limits: ProcessLimits
     """What `reading.main` says about the data. Raises ReadingStopped."""
     arguments = [json.dumps({**request, "limits": [limits.memory_bytes, limits.cpu_seconds]})]
     run = _run_boxed if _has_box() else _run_bare
-    ending = run(data, arguments, limits)
+    with _PLACES:
+        ending = run(data, arguments, limits)
     if ending.is_timed_out:
         raise ReadingStopped(f"reading it took more than {limits.cpu_seconds} s; it is refused")
     try:

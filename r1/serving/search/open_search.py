@@ -17,10 +17,6 @@ from r1.serving.search.web_search import SearchSettings, WebSearch
 BRAVE_KEY_VARIABLE = "BRAVE_SEARCH_API_KEY"
 TAVILY_KEY_VARIABLE = "TAVILY_API_KEY"
 FORMS = "folder:PATH, searxng:URL, brave, tavily or ddgs"
-HELP = (
-    f"Where replies may search: {FORMS}. Keys: ${BRAVE_KEY_VARIABLE}, ${TAVILY_KEY_VARIABLE}; "
-    "ddgs is a package to install."
-)
 
 
 def open_search(name: str, settings: SearchSettings | None = None) -> WebSearch:
