@@ -115,8 +115,9 @@ export class App {
     try {
       this.page.value = await this.api.page();
     } catch (error) {
+      if (this.dialog.peek()?.kind === "key") return true;
       console.warn("the server did not say what it offers", error);
-      return this.dialog.peek()?.kind === "key";
+      return false;
     }
     const { needs_key } = this.page.value;
     if (needs_key && this.key.value.peek() === null) this.dialog.value = { kind: "key" };

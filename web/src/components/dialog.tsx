@@ -32,6 +32,8 @@ export function Dialog({ title, onClose, canClose = true, ...props }: DialogProp
         event.preventDefault();
         if (canClose) onClose();
       }}
+      // A second Escape closes it whatever was answered to the first.
+      onClose={() => (canClose ? onClose() : dialog.current?.showModal())}
       // The backdrop belongs to the dialog; its content lies in a child.
       onClick={(event) => canClose && event.target === event.currentTarget && onClose()}
     >
