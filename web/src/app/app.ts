@@ -105,6 +105,10 @@ export class App {
     }
     this.connection.isFine();
     effect(() => {
+      const title = this.conversation.chat.value?.title;
+      document.title = title ? `${title} · R1` : "R1";
+    });
+    effect(() => {
       const chatId = this.route.chatId.value;
       untracked(() => void this.showChat(chatId));
     });
@@ -154,9 +158,11 @@ export class App {
   }
 
   searchChats(): void {
+    const focus = () => document.getElementById("chat-search")?.focus();
+    if (this.isSidebarShown.peek()) return focus();
     this.setSidebarOpen(true);
-    // After the sidebar is there.
-    setTimeout(() => document.getElementById("chat-search")?.focus());
+    // Once the sidebar is drawn.
+    setTimeout(focus);
   }
 
   copyLastReply(): void {

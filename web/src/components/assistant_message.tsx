@@ -117,7 +117,7 @@ function EndNote({ message }: { message: Message }): JSX.Element | null {
 
 function endNote(message: Message, words: Dictionary): string | null {
   if (message.status === "failed") {
-    return message.error ? `${words.failed} ${message.error}` : words.failed;
+    return message.error ? words.failedBecause(message.error) : words.failed;
   }
   if (message.status === "stopped") return words.stopped;
   if (message.finish_reason === "length") return words.lengthReached;
@@ -131,7 +131,7 @@ function Actions({ message, isLast }: { message: Message; isLast: boolean }): JS
   return (
     <div class={isLast ? "actions is-shown" : "actions"}>
       <Versions message={message} />
-      <CopyButton text={() => message.content} />
+      {message.content && <CopyButton text={() => message.content} />}
       <IconButton
         icon="retry"
         label={words.regenerate}

@@ -7,7 +7,7 @@ export function Greeting(): JSX.Element {
   return (
     <div class="greeting">
       <Mark size={44} />
-      <h2>{t.value.greeting}</h2>
+      <h1>{t.value.greeting}</h1>
     </div>
   );
 }

@@ -24,9 +24,13 @@ export function Header(): JSX.Element {
         </>
       )}
       <ModelChoice />
-      <h1 class="chat-title" dir="auto">
-        {chat ? chat.title || words.untitled : ""}
-      </h1>
+      {chat ? (
+        <h1 class="chat-title" dir="auto">
+          {chat.title || words.untitled}
+        </h1>
+      ) : (
+        <span class="spring" />
+      )}
       {chat && <SavedMark />}
       {chat && (
         <Menu

@@ -89,6 +89,7 @@ export const en = {
   lengthReached: "The limit of tokens was reached.",
   noAnswer: "The reply has no answer.",
   failed: "The reply failed.",
+  failedBecause: (reason: string) => `The reply failed: ${reason}`,
   tokens: (count: string) => `${count} tokens`,
   tokensPerSecond: (speed: string) => `${speed} tokens/s`,
   seconds: (seconds: string) => `${seconds} s`,

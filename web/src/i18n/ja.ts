@@ -86,6 +86,7 @@ export const ja: Dictionary = {
   lengthReached: "長さの上限に達しました。",
   noAnswer: "この返答には答えがありません。",
   failed: "回答に失敗しました。",
+  failedBecause: (reason) => `回答に失敗しました：${reason}`,
   tokens: (count) => `${count} トークン`,
   tokensPerSecond: (speed) => `${speed} トークン/秒`,
   seconds: (seconds) => `${seconds} 秒`,

@@ -86,6 +86,7 @@ export const ko: Dictionary = {
   lengthReached: "길이 한도에 도달했습니다.",
   noAnswer: "이 답변에는 답이 없습니다.",
   failed: "답변하지 못했습니다.",
+  failedBecause: (reason) => `답변하지 못했습니다: ${reason}`,
   tokens: (count) => `토큰 ${count}개`,
   tokensPerSecond: (speed) => `초당 토큰 ${speed}개`,
   seconds: (seconds) => `${seconds}초`,

@@ -86,6 +86,7 @@ export const zh: Dictionary = {
   lengthReached: "已达到长度上限。",
   noAnswer: "这条回复没有答案。",
   failed: "回答失败。",
+  failedBecause: (reason) => `回答失败：${reason}`,
   tokens: (count) => `${count} 个 token`,
   tokensPerSecond: (speed) => `${speed} token/秒`,
   seconds: (seconds) => `${seconds} 秒`,
