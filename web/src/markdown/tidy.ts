@@ -23,7 +23,8 @@ function secure(link: Token): void {
 /** The alt text of an image, as a link to it unless it already stands in a link. */
 function imageAsLink(image: Token, isInLink: boolean, create: NewToken, word: string): Token[] {
   const url = String(image.attrGet("src") ?? "");
-  const text = textToken(create, image.content || word);
+  const alt = (image.children ?? []).map((child) => child.content).join("");
+  const text = textToken(create, alt || word);
   if (isInLink || !isWebLink(url)) return [text];
   const open = create("link_open", "a", 1);
   open.attrSet("href", url);
