@@ -47,6 +47,7 @@ function report(kind, frames, memory) {
     "fps median": (1_000 / percentile(sorted, 0.5)).toFixed(1),
     "fps worst 5%": (1_000 / percentile(sorted, 0.95)).toFixed(1),
     "longest ms": sorted.at(-1).toFixed(0),
+    "longest at": `frame ${frames.intervals.indexOf(sorted.at(-1)) + 1} of ${sorted.length}`,
     elements: frames.numElements,
     ...memory,
   };
