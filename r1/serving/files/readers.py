@@ -12,6 +12,7 @@ from typing import Any
 
 MAX_UNPACKED_BYTES = 512 * 2**20
 MAX_PARTS = 5_000
+MAX_ROWS = 2**20  # of Excel's sheets
 _MIN_MAIN_CHARACTERS = 200
 _BLOCK_NAMES = (
     "address article aside blockquote body br caption dd details div dl dt fieldset figcaption "
@@ -107,7 +108,9 @@ def read_xlsx(data: bytes, max_characters: int) -> str:
     for sheet in book.worksheets:
         lines.append(f"\n## {sheet.title}\n")
         sheet.reset_dimensions()  # what the file says of its size is not to be believed
-        for row in sheet.iter_rows(values_only=True):
+        for number, row in enumerate(sheet.iter_rows(values_only=True)):
+            if number >= MAX_ROWS:  # one that says to be the billionth brings all before it
+                raise Refused(f"has a sheet of more than {MAX_ROWS:,} rows")
             line = _csv_line(row)
             num_characters += len(line)
             if num_characters > max_characters:
