@@ -34,7 +34,7 @@ class ServerSettings(Config):
     max_running: int = Field(default=64, ge=1)
     max_waiting: int = Field(default=256, ge=0)
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024)
-    max_upload_bytes: int = Field(default=64 * 2**20, ge=1024)
+    max_upload_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_header_bytes: int = Field(default=32 * 2**10, ge=1024)
     max_connections: int = Field(default=2048, ge=1)
     max_buffered_tokens: int = Field(default=8192, ge=1)

@@ -88,7 +88,7 @@ class ChatStore:
     def change(self, owner: str, chat_id: str, changes: Mapping[str, Any]) -> Chat:
         """Set title, pin or shown branch."""
         with self._database.writing() as db:
-            chat = own_chat(db, owner, chat_id)
+            chat = own_chat(db, owner, chat_id, is_write=True)
             leaf_id = changes.get("leaf_id")
             if leaf_id is not None:
                 is_its = (MESSAGES.c.id == leaf_id) & (MESSAGES.c.chat_id == chat_id)
@@ -101,7 +101,7 @@ class ChatStore:
     def delete(self, owner: str, chat_id: str) -> None:
         """Delete a chat with its messages and files; a reply that is being written ends."""
         with self._database.writing() as db:
-            own_chat(db, owner, chat_id)
+            own_chat(db, owner, chat_id, is_write=True)
             db.execute(CHATS.delete().where(CHATS.c.id == chat_id))
 
     def take_in(
@@ -120,10 +120,14 @@ class ChatStore:
                 db.execute(MESSAGES.insert().values(chat_id=chat.id, **message_row(message)))
 
 
-def own_chat(db: sa.Connection, owner: str, chat_id: str) -> Chat:
-    """A chat of its owner. Raises ApiError 404 for any other."""
+def own_chat(db: sa.Connection, owner: str, chat_id: str, *, is_write: bool = False) -> Chat:
+    """A chat of its owner; one that is to be written is locked where databases lock rows.
+
+    Raises ApiError 404 for any other.
+    """
     is_it = (CHATS.c.id == chat_id) & (CHATS.c.owner == owner)
-    row = db.execute(sa.select(CHATS).where(is_it)).first()
+    wanted = sa.select(CHATS).where(is_it)
+    row = db.execute(wanted.with_for_update() if is_write else wanted).first()
     if row is None:
         raise no_such("chat", chat_id)
     return Chat.model_validate(row._mapping)

@@ -160,13 +160,17 @@ def open_database(url: str) -> Database:
     except ImportError as error:
         raise ValueError(f"--database-url: {error.name} is not installed") from None
     shown = parsed.render_as_string(hide_password=True)
-    database = Database(engine)
     try:
+        database = Database(engine)
         with database.writing() as db:
             _check_schema(db, shown)
     except SQLAlchemyError as error:
+        engine.dispose()
         advice = "choose another with --database-url, or serve without chats: --no-page"
         raise ValueError(f"{shown}: {error_line(error)}; {advice}") from None
+    except ValueError:
+        engine.dispose()
+        raise
     return database
 
 

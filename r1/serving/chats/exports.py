@@ -12,6 +12,7 @@ from r1.serving.chats.records import Chat, Message
 from r1.serving.chats.requests import ExportedChat
 
 Format = Literal["json", "markdown"]
+KINDS: dict[Format, str] = {"json": "application/json", "markdown": "text/markdown"}
 
 
 def export_json(

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from r1.serving.api.replies import Delta, TokenCounts
-from r1.serving.chats.records import Message, Status, Usage, storable
+from r1.serving.chats.records import Message, Status, Usage, clean_line, storable
 from r1.serving.chats.reply_store import Progress
 
 Event = tuple[str, dict[str, Any]]
@@ -62,7 +62,8 @@ class LiveReply:
 
     def end(self, status: Status, error: str | None = None) -> Message:
         """The message as it is to be stored; listeners are told by `close`."""
-        update = {"status": status, "error": error or self.message.error, **self._speed()}
+        why = self.message.error if error is None else clean_line(error)[:1024]
+        update = {"status": status, "error": why, **self._speed()}
         if status != "done":
             update["finish_reason"] = None
         return self.snapshot().model_copy(update=update)

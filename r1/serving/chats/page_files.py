@@ -58,10 +58,13 @@ class PageFiles:
             await self._app(scope, receive, send)
 
     def _is_file(self, path: str) -> bool:
-        parts = path.strip("/").split("/")
+        parts = path.split("/")[1:]
         if "\0" in path or any(part in ("", ".", "..") for part in parts):
             return False
-        return self._folder.joinpath(*parts).is_file()
+        try:
+            return self._folder.joinpath(*parts).is_file()
+        except OSError:  # a name that is too long for a file
+            return False
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -70,7 +70,7 @@ class ReplyStore:
         Raises ApiError 404 for what is not there, 400 or 409 for what does not go on from there.
         """
         with self._database.writing() as db:
-            chat = own_chat(db, owner, chat_id)
+            chat = own_chat(db, owner, chat_id, is_write=True)
             if turn.continue_id is not None:
                 message = self._open_again(db, chat_id, turn.continue_id)
                 return BegunReply(None, message, _history(db, chat_id, message.parent_id))
@@ -125,16 +125,21 @@ class ReplyStore:
         with self._database.writing() as db:
             return self._update(db, message.id, values)
 
-    def end(self, message: Message) -> bool:
-        """Store a reply that has ended; False when it was stopped or deleted elsewhere."""
+    def end(self, message: Message) -> Message:
+        """Store a reply that has ended. Returns what is stored, which is less where it was
+        stopped through another server; one whose chat was deleted is no more than `stopped`.
+        """
         with self._database.writing() as db:
             values = {**message_row(message), "writer": None, "beat_at": None}
-            if not self._update(db, message.id, values):
-                return False
-            its_chat = sa.select(MESSAGES.c.chat_id).where(MESSAGES.c.id == message.id)
-            chat = CHATS.update().where(CHATS.c.id == its_chat.scalar_subquery())
-            db.execute(chat.values(updated_at=time.time()))
-            return True
+            if self._update(db, message.id, values):
+                its_chat = sa.select(MESSAGES.c.chat_id).where(MESSAGES.c.id == message.id)
+                chat = CHATS.update().where(CHATS.c.id == its_chat.scalar_subquery())
+                db.execute(chat.values(updated_at=time.time()))
+                return message
+            row = db.execute(sa.select(MESSAGES).where(MESSAGES.c.id == message.id)).first()
+        if row is None:
+            return message.model_copy(update={"status": "stopped"})
+        return Message.model_validate(row._mapping)
 
     def stop(self, owner: str, message_id: str) -> Message:
         """Stop a reply that another server writes: it notices when it saves next."""

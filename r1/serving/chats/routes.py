@@ -16,7 +16,7 @@ from r1 import __version__
 from r1.serving.api import rules
 from r1.serving.api.access import bearer_key
 from r1.serving.api.errors import ApiError, JsonResponse, json_bytes
-from r1.serving.api.live_response import LiveResponse
+from r1.serving.api.live_response import EVENT_STREAM, LiveResponse
 from r1.serving.api.service import Service
 from r1.serving.chats import exports
 from r1.serving.chats.chat_store import ChatStore
@@ -24,7 +24,7 @@ from r1.serving.chats.database import Database, storage_error
 from r1.serving.chats.file_store import FileStore
 from r1.serving.chats.live_reply import Event
 from r1.serving.chats.prompt import ReplyWish
-from r1.serving.chats.records import Id
+from r1.serving.chats.records import Chat, Id, UploadedFile
 from r1.serving.chats.reply_store import ReplyStore, Turn
 from r1.serving.chats.requests import (
     MAX_MESSAGE_FILES,
@@ -32,6 +32,14 @@ from r1.serving.chats.requests import (
     ExportedChat,
     NewChat,
     ReplyRequest,
+)
+from r1.serving.chats.responses import (
+    Begun,
+    ChatList,
+    OneMessage,
+    PageInfo,
+    WholeChat,
+    documented,
 )
 from r1.serving.chats.same_origin import refuse_other_sites
 from r1.serving.chats.writer import ReplyWriter
@@ -82,7 +90,7 @@ def build_routes(desk: Desk) -> APIRouter:
 
 
 def _add_page(router: APIRouter, desk: Desk) -> None:
-    @router.get("/page")
+    @router.get("/page", responses=documented(PageInfo))
     async def page() -> Response:
         """What the page has to know before anything else."""
         settings, model = desk.service.settings, desk.service.model
@@ -113,7 +121,7 @@ def _add_page(router: APIRouter, desk: Desk) -> None:
 def _add_chats(router: APIRouter, desk: Desk) -> None:
     run, chats = desk.database.run, desk.chats
 
-    @router.get("/chats")
+    @router.get("/chats", responses=documented(ChatList))
     async def listed(
         owner: Owner,
         query: Annotated[str, Query(max_length=200)] = "",
@@ -124,49 +132,61 @@ def _add_chats(router: APIRouter, desk: Desk) -> None:
         found = await run(chats.listed, owner, query, limit, before)
         return JsonResponse({"chats": [chat.model_dump() for chat in found]})
 
-    @router.post("/chats")
+    @router.post("/chats", responses=documented(Chat))
     async def create(owner: Owner, body: NewChat) -> Response:
         """A new chat."""
         return JsonResponse((await run(chats.create, owner, body.title)).model_dump())
 
-    @router.get("/chats/{chat_id}")
+    @router.get("/chats/{chat_id}", responses=documented(WholeChat))
     async def whole(owner: Owner, chat_id: Id) -> Response:
         """A chat with all its branches."""
-        chat, messages = await run(chats.whole, owner, chat_id)
-        dumped = [message.model_dump() for message in messages]
-        return JsonResponse({"chat": chat.model_dump(), "messages": dumped})
+        return Response(
+            await run(_whole_json, chats, owner, chat_id), media_type="application/json"
+        )
 
-    @router.patch("/chats/{chat_id}")
+    @router.patch("/chats/{chat_id}", responses=documented(Chat))
     async def change(owner: Owner, chat_id: Id, body: ChatChanges) -> Response:
         """Title, pin, shown branch."""
         changes = body.model_dump(exclude_none=True)
         return JsonResponse((await run(chats.change, owner, chat_id, changes)).model_dump())
 
-    @router.delete("/chats/{chat_id}", status_code=204)
+    @router.delete("/chats/{chat_id}", status_code=204, responses=documented())
     async def delete(owner: Owner, chat_id: Id) -> Response:
         """Delete a chat, its messages and its files."""
         await run(chats.delete, owner, chat_id)
         return Response(status_code=204)
 
 
+def _whole_json(chats: ChatStore, owner: str, chat_id: str) -> bytes:
+    """In the database's thread: a chat may be long."""
+    chat, messages = chats.whole(owner, chat_id)
+    dumped = [message.model_dump() for message in messages]
+    return json_bytes({"chat": chat.model_dump(), "messages": dumped})
+
+
+def _exported(chats: ChatStore, owner: str, chat_id: str, format: exports.Format) -> bytes:
+    chat, messages = chats.whole(owner, chat_id)
+    if format == "markdown":
+        return exports.export_markdown(chat, messages).encode()
+    return json_bytes(exports.export_json(chat, messages, chats.file_rows(chat_id)))
+
+
 def _add_export(router: APIRouter, desk: Desk) -> None:
     run, chats = desk.database.run, desk.chats
+    exported = documented(kind="application/json text/markdown")
 
-    @router.get("/chats/{chat_id}/export")
+    @router.get("/chats/{chat_id}/export", response_class=Response, responses=exported)
     async def export(owner: Owner, chat_id: Id, format: exports.Format = "json") -> Response:
         """The chat as a file."""
-        chat, messages = await run(chats.whole, owner, chat_id)
-        if format == "markdown":
-            content, kind = exports.export_markdown(chat, messages).encode(), "text/markdown"
-        else:
-            files = await run(chats.file_rows, chat_id)
-            content = json_bytes(exports.export_json(chat, messages, files))
-            kind = "application/json"
+        content = await run(_exported, chats, owner, chat_id, format)
         name = f"chat-{chat_id[:8]}.{'md' if format == 'markdown' else 'json'}"
-        headers = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(content, media_type=kind, headers=headers)
+        headers = {
+            "content-disposition": f'attachment; filename="{name}"',
+            "x-content-type-options": "nosniff",
+        }
+        return Response(content, media_type=exports.KINDS[format], headers=headers)
 
-    @router.post("/chats/import")
+    @router.post("/chats/import", responses=documented(Chat))
     async def take_in(owner: Owner, body: ExportedChat) -> Response:
         """A chat from what export gave, with new ids."""
         chat, messages, files = exports.import_chat(body)
@@ -176,8 +196,9 @@ def _add_export(router: APIRouter, desk: Desk) -> None:
 
 def _add_replies(router: APIRouter, desk: Desk) -> None:
     run, replies, writer = desk.database.run, desk.replies, desk.writer
+    streamed = documented(kind=EVENT_STREAM)
 
-    @router.post("/chats/{chat_id}/replies")
+    @router.post("/chats/{chat_id}/replies", responses=documented(Begun))
     async def reply(owner: Owner, chat_id: Id, body: ReplyRequest) -> Response:
         """Store a turn and begin its reply, which is written whether anyone listens or not."""
         model = rules.check_model(body.model, desk.service.settings)
@@ -191,7 +212,7 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
         dumped = begun.assistant_message.model_dump()
         return JsonResponse({"user_message": user_message, "assistant_message": dumped})
 
-    @router.get("/messages/{message_id}/stream")
+    @router.get("/messages/{message_id}/stream", response_class=Response, responses=streamed)
     async def stream(owner: Owner, message_id: Id) -> Response:
         """The message as it is, then what comes to it."""
         await run(replies.message, owner, message_id)
@@ -200,7 +221,7 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
             _encoded(parts), desk.service.settings, is_event_stream=True, headers={}
         )
 
-    @router.post("/messages/{message_id}/stop")
+    @router.post("/messages/{message_id}/stop", responses=documented(OneMessage))
     async def stop(owner: Owner, message_id: Id) -> Response:
         """End a reply; what there is of it stays."""
         await run(replies.message, owner, message_id)
@@ -241,7 +262,7 @@ def _add_files(router: APIRouter, desk: Desk) -> None:
     run, files = desk.database.run, desk.files
     readers = asyncio.Semaphore(_NUM_READERS)
 
-    @router.post("/files")
+    @router.post("/files", responses=documented(UploadedFile))
     async def upload(owner: Owner, file: UploadFile) -> Response:
         """Read an uploaded file and keep its text."""
         if (file.size or 0) > desk.limits.max_bytes:
@@ -257,7 +278,7 @@ def _add_files(router: APIRouter, desk: Desk) -> None:
         kept = await run(files.add, owner, document, len(data))
         return JsonResponse(kept.model_dump())
 
-    @router.delete("/files/{file_id}", status_code=204)
+    @router.delete("/files/{file_id}", status_code=204, responses=documented())
     async def delete(owner: Owner, file_id: Id) -> Response:
         """Delete a file that no message holds."""
         await run(files.delete, owner, file_id)

@@ -135,31 +135,25 @@ class ReplyWriter:
         await asyncio.wait({writing.task})
         message = writing.live.end(*_outcome(writing.task))
         try:
-            await self._store_end(writing, message)
+            writing.live.close(await self._store_end(message), is_saved=True)
+        except Exception as error:
+            _log.exception("a reply could not be stored")
+            why = error_line(error) if isinstance(error, SQLAlchemyError) else "internal error"
+            failed = {"status": "failed", "error": f"not saved: the chats' database failed: {why}"}
+            writing.live.close(message.model_copy(update=failed), is_saved=False)
         finally:
             del self._open[message.id]
 
-    async def _store_end(self, writing: _Writing, message: Message) -> None:
-        """A disk that is full may have room again: try for a while."""
-        error = ""
-        for attempt in range(_END_ATTEMPTS):
+    async def _store_end(self, message: Message) -> Message:
+        """What is stored. A disk that is full may have room again: it is tried for a while."""
+        for _ in range(_END_ATTEMPTS):
             try:
-                is_ours = await self._database.run(self._store.end, message)
-            except SQLAlchemyError as failure:
-                error = error_line(failure)
-                if self._is_closing or attempt + 1 == _END_ATTEMPTS:
-                    break
-                await asyncio.sleep(_SAVE_SECONDS)
-                continue
-            # Stopped through another server, or deleted: nothing is left to store.
-            status = message.status if is_ours else "stopped"
-            message = message.model_copy(update={"status": status})
-            writing.live.close(message, is_saved=is_ours)
-            return
-        _log.error("a reply could not be stored: %s", error)
-        text = f"not saved: the chats' database failed: {error}"
-        failed = message.model_copy(update={"status": "failed", "error": text})
-        writing.live.close(failed, is_saved=False)
+                return await self._database.run(self._store.end, message)
+            except SQLAlchemyError:
+                if self._is_closing:
+                    raise
+            await asyncio.sleep(_SAVE_SECONDS)
+        return await self._database.run(self._store.end, message)
 
     # ------------------------------------------------------------ saving
 
@@ -171,6 +165,8 @@ class ReplyWriter:
                 await self._save()
             except SQLAlchemyError as error:
                 _log.warning("replies could not be saved: %s", error_line(error))
+            except Exception:  # whatever it was, the next time may do
+                _log.exception("replies could not be saved")
             if time.monotonic() - tidied > _TIDY_SECONDS:
                 tidied = time.monotonic()
                 await self._tidy()

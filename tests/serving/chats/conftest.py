@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy
 
 from r1.serving.api.model_side import ModelChunk, ModelPrompt, ReplySettings
 from r1.serving.api.settings import ServerSettings
-from r1.serving.chats.database import Database, open_database
+from r1.serving.chats.database import METADATA, Database, open_database
 from r1.serving.chats.page import add_page
 from tests.serving.api.conftest import TINY, LiveServer, RecitingModel, wait_until
 
@@ -135,15 +137,25 @@ MakePage = Callable[..., Page]
 
 
 @pytest.fixture
-def make_page(tmp_path: Path) -> Iterator[MakePage]:
+def database_url(tmp_path: Path) -> str:
+    """SQLite, or the database that R1_TEST_DATABASE_URL names: it is emptied."""
+    url = os.environ.get("R1_TEST_DATABASE_URL")
+    if url is not None:
+        engine = sqlalchemy.create_engine(url)
+        METADATA.drop_all(engine)
+        engine.dispose()
+    return url or f"sqlite:///{tmp_path}/chats.sqlite3"
+
+
+@pytest.fixture
+def make_page(database_url: str) -> Iterator[MakePage]:
     """Starts servers on one database; all of them end with the test."""
     servers: list[LiveServer] = []
 
     def make(model: Any = None, *, search: Any = None, key: str | None = None, **settings: Any):
         model = model or RecitingModel()
         values = {"port": 0, "drain_seconds": 1, "model_name": TINY} | settings
-        url = values.pop("database_url", f"sqlite:///{tmp_path}/chats.sqlite3")
-        database = open_database(url)
+        database = open_database(database_url)
         page = functools.partial(add_page, database=database, search=search)
         server = LiveServer(model, ServerSettings.model_validate(values), page)
         servers.append(server.__enter__())

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 SERVER = Path(__file__).with_name("dying_server.py")
-NUM_ROUNDS = 3
+NUM_ROUNDS = 3  # each starts two servers
 NUM_REPLIES = 4
 
 

@@ -64,8 +64,9 @@ def test_saved_says_what_another_server_would_find(make_page: MakePage) -> None:
         assert len(stored["content"]) >= data["num_content_characters"]
         if data["num_content_characters"]:
             break
+    events = page.follow(message_id)
+    next(events)
     model.allow()
-    events = page.events(message_id)
     last = [data for name, data in events if name == "saved"][-1]
     lengths = (last["num_reasoning_characters"], last["num_content_characters"])
     assert lengths == (len(THOUGHT), len(ANSWER))
