@@ -7,6 +7,7 @@
 #include "pointwise.h"
 #include "sampling.h"
 #include "segments.h"
+#include "targets.h"
 #include "dtype_end.h"
 
 #include "dtype_f32.h"
@@ -15,6 +16,7 @@
 #include "pointwise.h"
 #include "sampling.h"
 #include "segments.h"
+#include "targets.h"
 #include "dtype_end.h"
 
 // Calls no OpenMP: it runs where there may be no runtime.

@@ -20,7 +20,7 @@ from r1.config import Config
 from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
 from r1.models.language_model import LanguageModel
 from r1.models.moe import RoutingTrace, balance_loss, expert_load
-from r1.training.logprobs import token_logprobs
+from r1.training.logprobs import token_loss
 from r1.training.losses import sft_loss
 from r1.training.packing import PackedTargets
 
@@ -136,8 +136,9 @@ def mtp_loss(
     drafted_BTD = model.draft(hidden_BTD, _next_ids(row), row.positions_BT, trace=trace)
     has_two_before = row.positions_BT[0, row.target_places_P] > 0
     places = row.target_places_P[has_two_before] - 1
-    logprobs = token_logprobs(model, drafted_BTD[0, places], row.targets_P[has_two_before])
-    return sft_loss(logprobs, num_targets)
+    targets = row.targets_P[has_two_before]
+    drafted = drafted_BTD[0].index_select(0, places)
+    return token_loss(model, drafted, targets, lambda part, _: sft_loss(part, num_targets)).loss
 
 
 def _replay(

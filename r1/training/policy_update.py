@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r1.training.expert_balance import ExpertBalance, ExpertConfig, RoutedExperts
-from r1.training.logprobs import token_logprobs, token_logprobs_and_entropy
+from r1.training.logprobs import token_logprobs, token_loss
 from r1.training.losses import (
     LogprobGap,
     PolicyStatistics,
@@ -134,7 +134,7 @@ def reply_logprobs(
         hidden_BTD, _ = balance.forward(
             row, num_sequences=0, num_targets=0, routed_experts=routed_experts
         )
-        hidden_PD = hidden_BTD[0, row.target_places_P]
+        hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
         logprobs_P = token_logprobs(model, hidden_PD, row.targets_P, temperature=config.temperature)
         logprobs |= row.split(logprobs_P)
     nothing = torch.empty(0)
@@ -209,31 +209,45 @@ def _forward_row(
         num_targets=row.targets_P.numel(),
         routed_experts=batch.routed_experts,
     )
-    hidden_PD = hidden_BTD[0, row.target_places_P]
-    logprobs_P, entropy_P = token_logprobs_and_entropy(
-        balance.model, hidden_PD, row.targets_P, temperature=config.temperature
-    )
+    advantages_P, weights_P = row.spread(batch.advantages), row.spread(weights)
     sampler_P = row.gather(batch.sampler_logprobs)
-    # An unchanged policy is its own old one: the ratio is 1 and its gradient the score's.
-    old_P = logprobs_P.detach() if batch.old_logprobs is None else row.gather(batch.old_logprobs)
+    old_P = None if batch.old_logprobs is None else row.gather(batch.old_logprobs)
     reference = batch.reference_logprobs
-    tokens = PolicyTokens(
-        old_logprobs_N=old_P,
-        advantages_N=row.spread(batch.advantages),
-        weights_N=row.spread(weights),
-        reference_logprobs_N=None if reference is None else row.gather(reference),
-        sampler_logprobs_N=sampler_P,
+    reference_P = None if reference is None else row.gather(reference)
+    statistics: list[PolicyStatistics] = []
+
+    def loss_of(logprobs: Tensor, chosen: slice) -> Tensor:
+        tokens = PolicyTokens(
+            # An unchanged policy is its own old one: the ratio is 1, its gradient the score's.
+            old_logprobs_N=logprobs.detach() if old_P is None else old_P[chosen],
+            advantages_N=advantages_P[chosen],
+            weights_N=weights_P[chosen],
+            reference_logprobs_N=None if reference_P is None else reference_P[chosen],
+            sampler_logprobs_N=sampler_P[chosen],
+        )
+        loss, sums = policy_loss(
+            logprobs,
+            tokens,
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            kl_coefficient=config.kl_coefficient,
+            sampler_ratio_cap=config.sampler_ratio_cap,
+        )
+        statistics.append(sums)
+        return loss
+
+    hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
+    result = token_loss(
+        balance.model, hidden_PD, row.targets_P, loss_of, temperature=config.temperature
     )
-    loss, statistics = policy_loss(
-        logprobs_P,
-        tokens,
-        clip_low=config.clip_low,
-        clip_high=config.clip_high,
-        kl_coefficient=config.kl_coefficient,
-        sampler_ratio_cap=config.sampler_ratio_cap,
+    loss = result.loss if added_loss is None else result.loss + added_loss
+    return _Row(
+        loss,
+        sum(statistics, PolicyStatistics()),
+        result.entropy_N,
+        result.logprobs_N if old_P is None else old_P,
+        sampler_P,
     )
-    loss = loss if added_loss is None else loss + added_loss
-    return _Row(loss, statistics, entropy_P, old_P, sampler_P)
 
 
 def _result(rows: Sequence[_Row], grad_norm: float, learning_rate: float) -> UpdateResult:

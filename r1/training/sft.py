@@ -21,7 +21,7 @@ from r1.run_log import RunFolder, write_json
 from r1.text.prompts import PromptStyle
 from r1.text.tokenizer import load_tokenizer
 from r1.training.expert_balance import ExpertBalance, ExpertConfig
-from r1.training.logprobs import token_logprobs
+from r1.training.logprobs import token_loss
 from r1.training.loop import (
     EncodedRow,
     LoopConfig,
@@ -110,8 +110,10 @@ def sft_losses(
         hidden_BTD, added_loss = balance.forward(
             row, num_sequences=num_sequences, num_targets=num_batch_tokens
         )
-        logprobs_P = token_logprobs(model, hidden_BTD[0, row.target_places_P], row.targets_P)
-        loss = sft_loss(logprobs_P, num_batch_tokens)
+        hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
+        loss = token_loss(
+            model, hidden_PD, row.targets_P, lambda part, _: sft_loss(part, num_batch_tokens)
+        ).loss
         loss = loss if added_loss is None else loss + added_loss
         yield MicroLoss(loss, row.input_ids_BT.numel())
 

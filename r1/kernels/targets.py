@@ -1,0 +1,66 @@
+"""Log-probs of target tokens and their gradients over rows of logits: one pass each, in C.
+
+Without the kernels torch computes the same, with copies of the logits in fp32.
+"""
+
+from __future__ import annotations
+
+import functools
+from ctypes import c_float, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r1.kernels.native import load_kernels
+
+_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+
+
+@functools.cache
+def _functions(dtype: torch.dtype) -> tuple[Any, Any] | None:
+    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
+    if library is None or suffix is None:
+        return None
+    measure = getattr(library, f"r1_target_logprobs_{suffix}")
+    differentiate = getattr(library, f"r1_logit_gradients_{suffix}")
+    measure.argtypes = [c_void_p] * 5 + [c_int64] * 2 + [c_float, c_int64]
+    differentiate.argtypes = [c_void_p] * 4 + [c_int64] * 2 + [c_float, c_int64]
+    measure.restype = differentiate.restype = None
+    return measure, differentiate
+
+
+def target_logprobs(
+    logits_NV: Tensor, targets_N: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """In fp32 [N], under softmax(logits / temperature): each target's log-prob, the
+    logarithm of the softmax's sum, and the entropy in nats."""
+    functions = _functions(logits_NV.dtype) if logits_NV.device.type == "cpu" else None
+    if functions is None:
+        scores_NV = logits_NV.float() / temperature
+        lse_N = scores_NV.logsumexp(-1)
+        logprobs_N = scores_NV.gather(-1, targets_N[:, None])[:, 0] - lse_N
+        # A logit of -inf (a forbidden token) adds 0, not 0 * -inf = nan.
+        scores_NV = scores_NV.sub_(lse_N[:, None]).clamp_(min=-1e30)
+        return logprobs_N, lse_N, -(scores_NV.exp() * scores_NV).sum(-1)
+    logits_NV, targets_N = logits_NV.contiguous(), targets_N.contiguous()
+    results = torch.empty(3, len(logits_NV)).unbind()
+    pointers = (t.data_ptr() for t in (logits_NV, targets_N, *results))
+    functions[0](*pointers, *logits_NV.shape, temperature, torch.get_num_threads())
+    return results[0], results[1], results[2]
+
+
+def logit_gradients(
+    logits_NV: Tensor, targets_N: Tensor, lse_N: Tensor, weights_N: Tensor, temperature: float
+) -> Tensor:
+    """`weights_N` times the gradient of each target's log-prob, written over the logits."""
+    functions = _functions(logits_NV.dtype) if logits_NV.device.type == "cpu" else None
+    weights_N = weights_N.float().contiguous()
+    if functions is None or not logits_NV.is_contiguous():
+        gradients_NV = (logits_NV.float() / temperature).sub_(lse_N[:, None]).exp_().neg_()
+        gradients_NV[torch.arange(len(targets_N), device=targets_N.device), targets_N] += 1.0
+        gradients_NV *= (weights_N / temperature)[:, None]
+        return logits_NV.copy_(gradients_NV)
+    pointers = (t.data_ptr() for t in (logits_NV, targets_N.contiguous(), lse_N, weights_N))
+    functions[1](*pointers, *logits_NV.shape, temperature, torch.get_num_threads())
+    return logits_NV
