@@ -7,6 +7,8 @@ RUN ?= runs/quickstart
 PYTEST_ARGS ?= -n auto
 OVERRIDES ?=
 NPM ?= npm
+BENCH_ARGS ?= --write
+BENCH_PEERS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.r1-installed
@@ -14,13 +16,15 @@ INSTALLED_DEV := $(VENV)/.r1-installed-dev
 PAGE := r1/serving/page/index.html
 PAGE_SOURCES := $(wildcard web/*.*) $(shell find web/src -type f)
 
-.PHONY: help quickstart test page lint format clean
+.PHONY: help quickstart test page bench bench-peers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, train a tiny R1 from a base model, report on it (about ten minutes)"
 	@echo "make test         set up and run the test suite (PYTEST_ARGS='-k engine' for a part)"
 	@echo "make page         build the chat page of r1 serve (needs Node.js 20.19 or newer)"
+	@echo "make bench        measure against the peers that are there (BENCH_ARGS='--quick steps' for a part)"
+	@echo "make bench-peers  set up transformers, TRL, vLLM and llama.cpp to measure against (5 GB in .bench/)"
 	@echo "make lint         set up and check formatting, lint and types"
 	@echo "make format       set up and format the code"
 	@echo "make clean        remove the environment and caches (runs/ stays)"
@@ -45,6 +49,12 @@ page:
 $(PAGE): $(PAGE_SOURCES)
 	@if command -v $(NPM) >/dev/null; then $(MAKE) --no-print-directory page; else false; fi || \
 		echo "The chat page is not built (it needs npm); all else works. Later: make page" >&2
+
+bench: $(INSTALLED_DEV)
+	@$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+bench-peers: $(INSTALLED_DEV)
+	@$(BIN)/python benchmarks/peers.py $(BENCH_PEERS)
 
 lint: $(INSTALLED_DEV)
 	@$(BIN)/ruff format --check r1 tests
