@@ -8,6 +8,7 @@ import { t } from "../i18n";
 import { Announcer } from "../state/announcer";
 import { Attachments } from "../state/attachments";
 import { ChatList } from "../state/chat_list";
+import { copyText } from "../state/clipboard";
 import { Connection } from "../state/connection";
 import { Conversation } from "../state/conversation";
 import { Key } from "../state/key";
@@ -281,15 +282,10 @@ export class App {
   }
 
   async copy(text: string): Promise<boolean> {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch (error) {
-      console.warn("the clipboard refused", error);
-      this.notices.error(t.peek().copyFailed);
-      return false;
-    }
-    this.announcer.say(t.peek().copied);
-    return true;
+    const isCopied = await copyText(text);
+    if (isCopied) this.announcer.say(t.peek().copied);
+    else this.notices.error(t.peek().copyFailed);
+    return isCopied;
   }
 }
 

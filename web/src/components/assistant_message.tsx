@@ -63,9 +63,11 @@ function SearchNote({ message }: { message: Message }): JSX.Element | null {
   return (
     <p class="search-note">
       <Icon name="globe" size={15} />
-      <span dir="auto">{words.searchedFor(message.search_query)}</span>
-      <span class="quiet">
-        {message.sources.length > 0 ? words.sources(message.sources.length) : words.noSources}
+      <span dir="auto">
+        {words.searchedFor(message.search_query)}{" "}
+        <span class="quiet">
+          {message.sources.length > 0 ? words.sources(message.sources.length) : words.noSources}
+        </span>
       </span>
     </p>
   );

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app";
 import { onPageKey } from "../app/shortcuts";
 import { formatBytes, t } from "../i18n";
@@ -26,6 +26,7 @@ export function Page(): JSX.Element {
   }, [app]);
   useFileDrop(isDragging, (files) => app.attachments.add(files));
   const isSidebarShown = app.isSidebarShown.value;
+  useFocusBesideSidebar(isSidebarShown);
   return (
     <div class={isSidebarShown ? "page has-sidebar" : "page"}>
       <a class="skip-link" href="#message-box" onClick={focusMessage(app.focusMessage.bind(app))}>
@@ -42,6 +43,18 @@ export function Page(): JSX.Element {
   );
 }
 
+/** The button that showed or hid the chats is gone with it: the focus goes to its counterpart. */
+function useFocusBesideSidebar(isShown: boolean): void {
+  const wasShown = useRef(isShown);
+  useEffect(() => {
+    if (wasShown.current === isShown) return;
+    wasShown.current = isShown;
+    if (document.activeElement !== document.body) return;
+    const place = isShown ? ".sidebar-head .icon-button" : ".header .icon-button";
+    document.querySelector<HTMLElement>(place)?.focus();
+  }, [isShown]);
+}
+
 /** A link of this page would also change its address, which names the chat. */
 function focusMessage(focus: () => void): (event: Event) => void {
   return (event) => {
@@ -51,7 +64,7 @@ function focusMessage(focus: () => void): (event: Event) => void {
 }
 
 function Main(): JSX.Element {
-  const { conversation } = useApp();
+  const { conversation, isSidebarOverlay } = useApp();
   const words = t.value;
   const loading = conversation.loading.value;
   const isEmpty = conversation.path.value.length === 0 && loading !== "loading";
@@ -66,7 +79,7 @@ function Main(): JSX.Element {
     );
   }
   return (
-    <main class={isEmpty ? "main is-empty" : "main"}>
+    <main class={isEmpty ? "main is-empty" : "main"} inert={isSidebarOverlay.value}>
       <Header />
       {isEmpty ? <Greeting /> : <ChatView />}
       <div class="composer-frame">

@@ -103,8 +103,6 @@ export const en = {
   thinking: "Thinking",
   thoughtFor: (seconds: number) => `Thought for ${seconds} s`,
   thought: "Thought",
-  showThought: "Show the thought",
-  hideThought: "Hide the thought",
   copyCode: "Copy code",
   image: "Image",
   table: "Table",

@@ -99,8 +99,6 @@ export const ja: Dictionary = {
   thinking: "思考中",
   thoughtFor: (seconds) => `${seconds} 秒間思考しました`,
   thought: "思考",
-  showThought: "思考を表示",
-  hideThought: "思考を隠す",
   copyCode: "コードをコピー",
   image: "画像",
   table: "表",

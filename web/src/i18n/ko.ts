@@ -99,8 +99,6 @@ export const ko: Dictionary = {
   thinking: "생각하는 중",
   thoughtFor: (seconds) => `${seconds}초 동안 생각함`,
   thought: "생각",
-  showThought: "생각 보기",
-  hideThought: "생각 숨기기",
   copyCode: "코드 복사",
   image: "이미지",
   table: "표",

@@ -99,8 +99,6 @@ export const zh: Dictionary = {
   thinking: "思考中",
   thoughtFor: (seconds) => `已思考 ${seconds} 秒`,
   thought: "思考",
-  showThought: "显示思考过程",
-  hideThought: "隐藏思考过程",
   copyCode: "复制代码",
   image: "图片",
   table: "表格",

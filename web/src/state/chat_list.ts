@@ -5,6 +5,8 @@ import type { Chat } from "../api/types";
 import type { Notices } from "./notices";
 
 const NUM_CHATS_A_PAGE = 50;
+/** The server's own limit. */
+const MOST_CHATS = 500;
 const TYPING_PAUSE_MILLISECONDS = 200;
 
 export class ChatList {
@@ -27,23 +29,28 @@ export class ChatList {
     this.typing = setTimeout(() => void this.load(), TYPING_PAUSE_MILLISECONDS);
   }
 
-  /** The newest chats, or with `isMore` those after the last that is shown. */
+  /** The newest chats, as many as are shown; with `isMore` those after the last of them. */
   load = async (isMore = false): Promise<void> => {
+    const limit = isMore ? NUM_CHATS_A_PAGE : this.numShown();
     this.numLoads += 1;
     const load = this.numLoads;
     await this.notices.guard(async () => {
       const shown = isMore ? this.chats.peek() : [];
       const before = shown.at(-1)?.id ?? null;
-      const { chats } = await this.api.chats(this.query.peek(), NUM_CHATS_A_PAGE, before);
+      const { chats } = await this.api.chats(this.query.peek(), limit, before);
       // A slow answer to an older question must not replace a newer one.
       if (load !== this.numLoads) return;
       const known = new Set(shown.map(({ id }) => id));
       const fresh = chats.filter(({ id }) => !known.has(id));
       this.chats.value = [...shown, ...fresh];
-      this.hasMore.value = chats.length === NUM_CHATS_A_PAGE && fresh.length > 0;
+      this.hasMore.value = chats.length === limit && fresh.length > 0;
       this.isLoaded.value = true;
     });
   };
+
+  private numShown(): number {
+    return Math.min(MOST_CHATS, Math.max(NUM_CHATS_A_PAGE, this.chats.peek().length));
+  }
 
   /** A chat that is new or has changed. */
   put(chat: Chat): void {
