@@ -7,6 +7,7 @@ tokenizer cannot do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -145,7 +146,8 @@ class FolderIndex:
                 num_files += 1
                 if num_files > MAX_FILES:
                     return
-                yield str(path.relative_to(self.folder)), path.stat()
+                with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                    yield str(path.relative_to(self.folder)), path.stat()
 
     def _passages(self, path: str) -> list[str]:
         source = self.folder if self.folder.is_file() else self.folder / path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import platformdirs
 
 from r1.serving.files.documents import DocumentLimits
 from r1.serving.search.folder_index import FolderIndex, Passage, match_expression
-from r1.serving.search.results import SearchResult
+from r1.serving.search.results import SearchError, SearchResult
 
 _NUM_PASSAGES = 60
 _PASSAGES_OF_FILE = 4
@@ -47,6 +48,7 @@ class FolderSearch:
         self._lock = threading.Lock()
         self._is_fresh = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failure = ""
 
     def start(self) -> None:
         """Look for changes in a thread, unless one does."""
@@ -62,10 +64,18 @@ class FolderSearch:
         self._stop.set()
 
     async def search(self, query: str, count: int) -> list[SearchResult]:
-        """At most `count` files, best first, each with its best passages."""
+        """At most `count` files, best first, each with its best passages.
+
+        Raises SearchError when the index cannot be written or read.
+        """
         self.start()
         await asyncio.to_thread(self._is_fresh.wait, self._wait_seconds)
-        passages = await asyncio.to_thread(self._index.find, query, _NUM_PASSAGES)
+        try:
+            passages = await asyncio.to_thread(self._index.find, query, _NUM_PASSAGES)
+        except (OSError, sqlite3.Error) as error:
+            raise SearchError(f"the folder's index cannot be read ({error})") from None
+        if self._failure and not passages:
+            raise SearchError(f"the folder cannot be indexed ({self._failure})")
         by_path: dict[str, list[Passage]] = {}
         for passage in passages:
             if passage.score <= _MIN_SHARE_OF_BEST * passages[0].score:
@@ -76,6 +86,9 @@ class FolderSearch:
     def _refresh(self) -> None:
         try:
             self._index.refresh(self._stop)
+            self._failure = ""
+        except (OSError, sqlite3.Error) as error:
+            self._failure = str(error)
         finally:
             self._is_fresh.set()
 

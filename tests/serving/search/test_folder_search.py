@@ -12,7 +12,7 @@ import pytest
 from r1.serving.files.documents import DocumentLimits
 from r1.serving.search.folder_index import FolderIndex, match_expression, split_passages
 from r1.serving.search.folder_search import FolderSearch, snippet
-from r1.serving.search.results import SearchResult
+from r1.serving.search.results import SearchError, SearchResult
 from tests.serving.files import made_files as made
 
 FILES = {
@@ -139,6 +139,13 @@ def test_one_file_is_a_folder_too(folder: Path, tmp_path: Path) -> None:
     assert [result.title for result in found] == ["france.txt"]
     with pytest.raises(ValueError, match="no such folder or file"):
         FolderSearch(folder / "none")
+
+
+def test_an_index_that_cannot_be_kept_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("a file where a folder is wanted")
+    provider = FolderSearch(folder, tmp_path / "full" / "i.sqlite3")
+    with pytest.raises(SearchError, match="the folder's index cannot be read"):
+        asyncio.run(provider.search("capital", 5))
 
 
 def test_passages_hold_the_whole_text() -> None:
