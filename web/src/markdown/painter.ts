@@ -2,7 +2,10 @@
 import { MarkdownStream, type StreamOptions } from "./stream";
 
 const SHORTEST_GAP_MS = 12;
-/** A block that is dear to draw (a huge open table) is drawn less often: a fifth of the time at most. */
+/**
+ * An open block that is dear to draw again (a huge table) is drawn less often: a fifth of the time at
+ * most. Only repeated work counts: putting off new blocks would only make the next frame longer.
+ */
 const GAP_PER_COST = 4;
 
 export class Painter {
@@ -11,7 +14,6 @@ export class Painter {
   #isStreaming = false;
   #frame = 0;
   #lastEnd = -Infinity;
-  #lastCost = 0;
 
   constructor(root: HTMLElement, options: StreamOptions) {
     this.#stream = new MarkdownStream(root, options);
@@ -35,7 +37,7 @@ export class Painter {
   }
 
   #isTime(): boolean {
-    const gap = Math.max(SHORTEST_GAP_MS, GAP_PER_COST * this.#lastCost);
+    const gap = Math.max(SHORTEST_GAP_MS, GAP_PER_COST * this.#stream.tailCost);
     return performance.now() - this.#lastEnd >= gap;
   }
 
@@ -50,9 +52,7 @@ export class Painter {
 
   #draw(): void {
     this.dispose();
-    const start = performance.now();
     this.#stream.update(this.#text, this.#isStreaming);
     this.#lastEnd = performance.now();
-    this.#lastCost = this.#lastEnd - start;
   }
 }

@@ -32,6 +32,8 @@ export class MarkdownStream {
   /** One a block, in order; those before `#numFinished` are never touched again. */
   #views: View[] = [];
   #numFinished = 0;
+  /** Milliseconds that drawing the unfinished rest last took: the work that each frame repeats. */
+  tailCost = 0;
 
   constructor(
     readonly root: HTMLElement,
@@ -54,6 +56,7 @@ export class MarkdownStream {
       this.#show(this.#numFinished, { source: text.slice(start, end), isContinuation }, false);
       this.#numFinished += 1;
     }
+    const start = performance.now();
     const rest = text.slice(this.#splitter.tailStart);
     const tail = this.#splitter.tail(isStreaming ? completed(rest) : rest);
     tail.forEach((block, index) => {
@@ -61,6 +64,7 @@ export class MarkdownStream {
       this.#show(this.#numFinished + index, block, isOpen);
     });
     for (const view of this.#views.splice(this.#numFinished + tail.length)) view.element.remove();
+    this.tailCost = performance.now() - start;
   }
 
   #reset(): void {
