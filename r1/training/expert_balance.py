@@ -72,7 +72,7 @@ class ExpertBalance:
         """
         model = self.model
         if not isinstance(model, DeepseekV3ForCausalLM):
-            return model(row.input_ids_BT, row.positions_BT), None
+            return model(row.input_ids_BT, row.positions_BT, row.plan), None
         trace = RoutingTrace(replay=_replay(model, row, routed_experts))
         hidden_BTD = model(row.input_ids_BT, row.positions_BT, trace=trace)
         if not torch.is_grad_enabled():
@@ -112,6 +112,12 @@ class ExpertBalance:
             metrics["balance_loss"] = self._balance
         self._load, self._balance = {}, 0.0
         return metrics
+
+
+def can_share_prompts(model: LanguageModel) -> bool:
+    """Whether rows may hold a prompt once for many replies: routing is replayed, and its
+    balance counted, by whole sequences."""
+    return not isinstance(model, DeepseekV3ForCausalLM)
 
 
 def check_experts(model: LanguageModel, config: ExpertConfig) -> None:

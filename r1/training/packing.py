@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from r1.models.attention import AttentionPlan
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,15 @@ class PackedRow:
 
     `input_ids_BT` and `positions_BT` are [1, N]. `sequence_indices` names the
     sequences of the batch, in the order in which they lie in the row; `ends` are the
-    places in the row after each one's last token.
+    places in the row after each one's last token. `plan` is for the model where positions
+    alone do not tell what attends to what.
     """
 
     input_ids_BT: Tensor
     positions_BT: Tensor
     sequence_indices: tuple[int, ...]
     ends: tuple[int, ...]
+    plan: AttentionPlan | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

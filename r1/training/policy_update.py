@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from r1.training.expert_balance import ExpertBalance, ExpertConfig, RoutedExperts
+from r1.training.expert_balance import (
+    ExpertBalance,
+    ExpertConfig,
+    RoutedExperts,
+    can_share_prompts,
+)
 from r1.training.logprobs import token_logprobs, token_loss
 from r1.training.losses import (
     LogprobGap,
@@ -23,6 +28,7 @@ from r1.training.losses import (
 )
 from r1.training.optimizer import NonFiniteError, Optimizer, learning_rate_at
 from r1.training.packing import PackedTargets, TokenSequence, pack_targets
+from r1.training.shared_prompts import pack_replies
 
 if TYPE_CHECKING:
     from r1.models.language_model import LanguageModel
@@ -134,7 +140,7 @@ def reply_logprobs(
         hidden_BTD, _ = balance.forward(
             row, num_sequences=0, num_targets=0, routed_experts=routed_experts
         )
-        hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
+        hidden_PD = hidden_BTD[0, row.target_places_P]
         logprobs_P = token_logprobs(model, hidden_PD, row.targets_P, temperature=config.temperature)
         logprobs |= row.split(logprobs_P)
     nothing = torch.empty(0)
@@ -236,7 +242,7 @@ def _forward_row(
         statistics.append(sums)
         return loss
 
-    hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
+    hidden_PD = hidden_BTD[0, row.target_places_P]
     result = token_loss(
         balance.model, hidden_PD, row.targets_P, loss_of, temperature=config.temperature
     )
@@ -275,7 +281,8 @@ def _pack(
     # A reply longer than the budget still has to be trained on, alone in its row.
     longest = max((len(sequence) for sequence in sequences), default=1)
     max_tokens = max(config.micro_batch_tokens, longest)
-    return pack_targets(sequences, max_tokens, device=model.head_weight.device)
+    pack = pack_replies if can_share_prompts(model) else pack_targets
+    return pack(sequences, max_tokens, device=model.head_weight.device)
 
 
 __all__ = ["NonFiniteError", "PolicyBatch", "UpdateResult", "reply_logprobs", "update_policy"]
