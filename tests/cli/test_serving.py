@@ -41,6 +41,8 @@ def test_a_taken_port_is_one_line() -> None:
         (("nothing-here",), "nothing-here"),
         (("m", "--backend", "gpu:8000"), "is not a server's address"),
         (("m", "--backend", "http://h/v1", "--backend-key-env", "R1_UNSET"), "$R1_UNSET"),
+        (("tiny", "--database-url", "nothing"), "write sqlite:///FILE"),
+        (("tiny", "--search", "bing"), "--search bing: choose from"),
     ],
 )
 def test_mistakes_are_one_line(words: tuple[str, ...], message: str) -> None:

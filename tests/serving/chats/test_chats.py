@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from r1.serving.chats.records import title_of
 from tests.serving.api.conftest import RecitingModel, wait_until
 from tests.serving.chats.conftest import MakePage, Page
@@ -58,30 +56,29 @@ def test_the_shown_branch_is_kept(page: Page) -> None:
     page.json("PATCH", f"/api/chats/{chat_id}", {"leaf_id": other["id"]}, 400)
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("weather", "en"),
-        ("WEATHER paris", "en"),
-        ("ather", "en"),
-        ("paris tokyo", None),
-        ("天气", "zh"),
-        ("的天气怎", "zh"),
-        ("天", "zh"),
-        ("東京の天気", "ja"),
-        ("서울", "ko"),
-        ("날씨가", "ko"),
-        ("100%", "odd"),
-        ("50%", None),
-        ("_", "odd"),
-        ('"quoted', "odd"),
-        ("NEAR(", "odd"),
-        ("content:x*", None),
-        ("' OR 1=1 --", None),
-        ("\\", "odd"),
-    ],
-)
-def test_search_in_titles_and_messages(page: Page, query: str, expected: str | None) -> None:
+QUERIES = [
+    ("weather", "en"),
+    ("WEATHER paris", "en"),
+    ("ather", "en"),
+    ("paris tokyo", None),
+    ("天气", "zh"),
+    ("的天气怎", "zh"),
+    ("怎", "zh"),
+    ("東京の天気", "ja"),
+    ("서울", "ko"),
+    ("날씨가", "ko"),
+    ("100%", "odd"),
+    ("50%", None),
+    ("_", "odd"),
+    ('"quoted', "odd"),
+    ("NEAR(", "odd"),
+    ("content:x*", None),
+    ("' OR 1=1 --", None),
+    ("\\", "odd"),
+]
+
+
+def test_search_in_titles_and_messages(page: Page) -> None:
     texts = {
         "en": "What is the weather in Paris?",
         "zh": "北京今天的天气怎么样",
@@ -94,8 +91,9 @@ def test_search_in_titles_and_messages(page: Page, query: str, expected: str | N
         # The words stand in an answer, behind a title that lacks them.
         page.model.chunks = ["thought", "</think>", text]
         page.say(chats[name], "?")
-    found = ids(page, query=query)
-    assert found == ([] if expected is None else [chats[expected]])
+    for query, expected in QUERIES:
+        found = ids(page, query=query)
+        assert found == ([] if expected is None else [chats[expected]]), query
 
 
 def test_search_follows_titles_and_deletions(page: Page) -> None:
@@ -154,44 +152,44 @@ def test_nobody_sees_what_is_anothers(make_page: MakePage) -> None:
         assert keyless.json(method, path, body, 401)["error"]["code"] == "invalid_api_key"
 
 
-@pytest.mark.parametrize(
-    ("title", "kept"),
-    [
-        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
-        ("a\nb\tc\u0000\u001b[31m", "a b c [31m"),
-        ("  ", ""),
-        ("']; DROP TABLE chats; --", "']; DROP TABLE chats; --"),
-        ("\u202eevil\U0001f9d1\u200d\U0001f680", "\u202eevil\U0001f9d1\u200d\U0001f680"),
-    ],
-)
-def test_hostile_titles_are_text(page: Page, title: str, kept: str) -> None:
+TITLES = [
+    ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+    ("a\nb\tc\u0000\u001b[31m", "a b c [31m"),
+    ("  ", ""),
+    ("']; DROP TABLE chats; --", "']; DROP TABLE chats; --"),
+    ("\u202eevil\U0001f9d1\u200d\U0001f680", "\u202eevil\U0001f9d1\u200d\U0001f680"),
+]
+
+
+def test_hostile_titles_are_text(page: Page) -> None:
     chat_id = page.new_chat()
-    assert page.json("PATCH", f"/api/chats/{chat_id}", {"title": title})["title"] == kept
-    assert page.json("GET", f"/api/chats/{chat_id}")["chat"]["title"] == kept
+    for title, kept in TITLES:
+        assert page.json("PATCH", f"/api/chats/{chat_id}", {"title": title})["title"] == kept
+        assert page.json("GET", f"/api/chats/{chat_id}")["chat"]["title"] == kept
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "/api/chats", b"[]"),
-        ("POST", "/api/chats", b"{"),
-        ("POST", "/api/chats", b'{"title": 1}'),
-        ("POST", "/api/chats", b'{"title": "' + b"x" * 201 + b'"}'),
-        ("POST", "/api/chats", b"[" * 100_000),
-        ("PATCH", "/api/chats/nothing", b"{}"),
-        ("PATCH", "/api/chats/" + "0" * 32, b'{"is_pinned": "perhaps"}'),
-        ("GET", "/api/chats?limit=0", b""),
-        ("GET", "/api/chats?limit=1000000", b""),
-        ("GET", "/api/chats?query=" + "x" * 201, b""),
-        ("GET", "/api/chats?before='", b""),
-        ("GET", "/api/chats/" + "0" * 32 + "/export?format=exe", b""),
-    ],
-)
-def test_hostile_requests_are_one_line(page: Page, method: str, path: str, body: bytes) -> None:
+REQUESTS = [
+    ("POST", "/api/chats", b"[]"),
+    ("POST", "/api/chats", b"{"),
+    ("POST", "/api/chats", b'{"title": 1}'),
+    ("POST", "/api/chats", b'{"title": "' + b"x" * 201 + b'"}'),
+    ("POST", "/api/chats", b"[" * 100_000),
+    ("PATCH", "/api/chats/nothing", b"{}"),
+    ("PATCH", "/api/chats/" + "0" * 32, b'{"is_pinned": "perhaps"}'),
+    ("GET", "/api/chats?limit=0", b""),
+    ("GET", "/api/chats?limit=1000000", b""),
+    ("GET", "/api/chats?query=" + "x" * 201, b""),
+    ("GET", "/api/chats?before='", b""),
+    ("GET", "/api/chats/" + "0" * 32 + "/export?format=exe", b""),
+]
+
+
+def test_hostile_requests_are_one_line(page: Page) -> None:
     headers = {"content-type": "application/json"}
-    response = page.ask(method, path, content=body, headers=headers)
-    assert response.status_code == 400
-    assert "\n" not in response.json()["error"]["message"]
+    for method, path, body in REQUESTS:
+        response = page.ask(method, path, content=body, headers=headers)
+        assert response.status_code == 400, path
+        assert "\n" not in response.json()["error"]["message"]
 
 
 def test_titles_are_the_first_words() -> None:

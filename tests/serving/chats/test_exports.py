@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import pytest
-
 from tests.serving.chats.conftest import Page
 
 
@@ -106,20 +104,19 @@ def test_a_spoilt_export_is_refused_whole(page: Page) -> None:
     assert page.json("GET", "/api/chats") == before
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "kept"),
-    [
-        ("status", "generating", "stopped"),
-        ("content", "a\u0000b", "ab"),
-        ("files", [{"id": "f" * 32, "name": "gone.txt", "num_bytes": 3}], []),
-    ],
-)
-def test_what_an_import_puts_right(page: Page, field: str, value: Any, kept: Any) -> None:
+PUT_RIGHT: list[tuple[str, Any, Any]] = [
+    ("status", "generating", "stopped"),
+    ("content", "a\u0000b", "ab"),
+    ("files", [{"id": "f" * 32, "name": "gone.txt", "num_bytes": 3}], []),
+]
+
+
+def test_what_an_import_puts_right(page: Page) -> None:
     exported = page.json("GET", f"/api/chats/{rich_chat(page)}/export")
-    chat = page.json(
-        "POST", "/api/chats/import", spoil(exported, "messages", 1, field, value=value)
-    )
-    assert page.messages(chat["id"])[1][field] == kept
+    for field, value, kept in PUT_RIGHT:
+        spoilt = spoil(exported, "messages", 1, field, value=value)
+        chat = page.json("POST", "/api/chats/import", spoilt)
+        assert page.messages(chat["id"])[1][field] == kept
 
 
 def test_an_imported_source_runs_nothing(page: Page) -> None:

@@ -146,28 +146,26 @@ def test_only_a_cut_reply_is_continued_and_only_once(make_page: MakePage) -> Non
     assert sorted(statuses) == [200, 409, 409, 409, 409]
 
 
-@pytest.mark.parametrize(
-    ("fields", "status"),
-    [
-        ({}, 400),
-        ({"content": "  "}, 400),
-        ({"content": "x", "model": "other"}, 404),
-        ({"content": "x", "continue_id": "0" * 32}, 400),
-        ({"content": "x", "parent_id": "0" * 32}, 404),
-        ({"content": "x", "parent_id": "../../etc"}, 400),
-        ({"content": "x", "file_ids": ["0" * 32]}, 404),
-        ({"content": None, "parent_id": "0" * 32}, 404),
-        ({"content": "x", "settings": {"temperature": 3}}, 400),
-        ({"content": "x", "settings": {"max_tokens": 10**12}}, 400),
-        ({"content": {"a": 1}}, 400),
-    ],
-)
-def test_what_is_no_turn_is_refused_and_stores_nothing(
-    page: Page, fields: dict[str, Any], status: int
-) -> None:
+NO_TURNS: list[tuple[dict[str, Any], int]] = [
+    ({}, 400),
+    ({"content": "  "}, 400),
+    ({"content": "x", "model": "other"}, 404),
+    ({"content": "x", "continue_id": "0" * 32}, 400),
+    ({"content": "x", "parent_id": "0" * 32}, 404),
+    ({"content": "x", "parent_id": "../../etc"}, 400),
+    ({"content": "x", "file_ids": ["0" * 32]}, 404),
+    ({"content": None, "parent_id": "0" * 32}, 404),
+    ({"content": "x", "settings": {"temperature": 3}}, 400),
+    ({"content": "x", "settings": {"max_tokens": 10**12}}, 400),
+    ({"content": {"a": 1}}, 400),
+]
+
+
+def test_what_is_no_turn_is_refused_and_stores_nothing(page: Page) -> None:
     chat_id = page.new_chat()
-    error = page.reply(chat_id, status, **fields)["error"]
-    assert error["message"] and "\n" not in error["message"]
+    for fields, status in NO_TURNS:
+        error = page.reply(chat_id, status, **fields)["error"]
+        assert error["message"] and "\n" not in error["message"]
     assert page.messages(chat_id) == []
 
 
