@@ -46,7 +46,7 @@ export const en = {
   deepThinkUnavailable: "This model does not think before it answers.",
   search: "Search",
   searchHint: (provider: string) => `Look for sources with ${provider}`,
-  searchUnavailable: "This server has no search provider. Its start options name one.",
+  searchUnavailable: "Search is off on this server: r1 serve --search turns it on.",
   attach: "Attach files",
   fileLimits: (count: number, size: string, types: string) =>
     `Up to ${count} files, ${size} each: ${types}`,

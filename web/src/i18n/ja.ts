@@ -45,7 +45,7 @@ export const ja: Dictionary = {
   deepThinkUnavailable: "このモデルは答える前に考えません。",
   search: "検索",
   searchHint: (provider) => `${provider} で情報源を探します`,
-  searchUnavailable: "このサーバーには検索が設定されていません。起動オプションで指定できます。",
+  searchUnavailable: "このサーバーでは検索が無効です。r1 serve --search で有効になります。",
   attach: "ファイルを添付",
   fileLimits: (count, size, types) => `${count} 個まで、1 個 ${size} まで：${types}`,
   dropHere: "ここにドロップして添付",

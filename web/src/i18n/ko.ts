@@ -45,7 +45,7 @@ export const ko: Dictionary = {
   deepThinkUnavailable: "이 모델은 답하기 전에 생각하지 않습니다.",
   search: "검색",
   searchHint: (provider) => `${provider}에서 출처를 찾습니다`,
-  searchUnavailable: "이 서버에는 검색이 설정되어 있지 않습니다. 시작 옵션에서 지정할 수 있습니다.",
+  searchUnavailable: "이 서버는 검색이 꺼져 있습니다. r1 serve --search로 켤 수 있습니다.",
   attach: "파일 첨부",
   fileLimits: (count, size, types) => `최대 ${count}개, 파일당 ${size}: ${types}`,
   dropHere: "여기에 놓아 첨부하세요",

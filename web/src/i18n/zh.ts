@@ -45,7 +45,7 @@ export const zh: Dictionary = {
   deepThinkUnavailable: "这个模型不会先思考再回答。",
   search: "联网搜索",
   searchHint: (provider) => `用 ${provider} 查找来源`,
-  searchUnavailable: "此服务器没有配置搜索。可在启动选项中指定。",
+  searchUnavailable: "此服务器未开启搜索：用 r1 serve --search 开启。",
   attach: "添加文件",
   fileLimits: (count, size, types) => `最多 ${count} 个文件，每个不超过 ${size}：${types}`,
   dropHere: "将文件拖到这里添加",
