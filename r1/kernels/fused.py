@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch import Tensor
 from r1.kernels.native import load_kernels
 
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
-# Rows up to which our product beats torch's, which packs the weights: with AMX few.
-_MAX_ROWS, _MAX_ROWS_WITH_AMX = 128, 16
+# Rows up to which our product beats torch's, which packs the weights: in bf16 with AMX few.
+_MAX_ROWS = {torch.bfloat16: 128, torch.float32: 512}
+_MAX_ROWS_WITH_AMX = 16
 
 
 def kernels_for(values: Tensor) -> Kernels | None:
@@ -29,10 +30,10 @@ def kernels_of(dtype: torch.dtype) -> Kernels | None:
     library, suffix = load_kernels(), _SUFFIXES.get(dtype)
     if library is None or suffix is None:
         return None
-    names = ("linear", "rms_norm", "rotate", "gate", "attend", "write_cache", "sample")
     is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
-    functions = [getattr(library, f"r1_{name}_{suffix}") for name in names]
-    return Kernels(_MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS, *functions)
+    max_rows = _MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS[dtype]
+    names = [field.name.removeprefix("c_") for field in fields(Kernels)][1:]
+    return Kernels(max_rows, *(getattr(library, f"r1_{name}_{suffix}") for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,14 @@ class Kernels:
     """The functions of kernels.c for one dtype, and the calls that check what they are given."""
 
     max_rows: int
+    c_attend: Callable[..., None]
+    c_gate: Callable[..., None]
     c_linear: Callable[..., None]
+    c_quantized_linear: Callable[..., None]
     c_rms_norm: Callable[..., None]
     c_rotate: Callable[..., None]
-    c_gate: Callable[..., None]
-    c_attend: Callable[..., None]
-    c_write_cache: Callable[..., None]
     c_sample: Callable[..., None]
+    c_write_cache: Callable[..., None]
 
     def linear(
         self,

@@ -39,6 +39,7 @@ _SIGNATURES = {
     "r1_attend": "pppppp" + "i" + "p" + "iiiii" + "f" + "i",
     "r1_gate": "ppp" + "iii",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "ii",
+    "r1_quantized_linear": "p" + "ii" + "p" + "iii",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",
     "r1_sample": "pppp" + "ii" + "pppppp" + "i" + "p" + "i",
     "r1_rotate": "pp" + "ii" + "pp" + "iiii",

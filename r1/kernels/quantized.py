@@ -1,0 +1,136 @@
+"""Weights in 8 or 4 bits, and layers that multiply with them on a CPU.
+
+A step at batch 1 takes as long as reading the weights does, so half or a quarter of the bytes
+is half or a quarter of the time. Each 32 inputs of an output have a scale and a lowest value of
+their own (as GGUF's Q8_0 and Q4_1); inputs are rounded to 8 bits in the same groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from r1.kernels.fused import Kernels
+
+GROUP = 32
+_LANES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """A weight [O, I] in the layout of quantized.h."""
+
+    bits: int
+    num_outputs: int
+    num_inputs: int
+    values: Tensor
+    scales: Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return self.values.nbytes + self.scales.nbytes
+
+    def dequantize(self) -> Tensor:
+        """The weight as it multiplies, fp32 [O, I]."""
+        blocks, groups = len(self.values), self.num_inputs // GROUP
+        packed = self.values
+        if self.bits == 4:
+            packed = torch.stack((packed & 15, packed >> 4), 2)
+        steps = packed.reshape(blocks, self.num_inputs // 4, _LANES, 4)
+        q = steps.permute(0, 2, 1, 3).reshape(blocks * _LANES, groups, GROUP).float()
+        scale, low = self.scales.float().permute(2, 0, 3, 1).reshape(2, -1, groups, 1)
+        return (q * scale + low).flatten(1)[: self.num_outputs]
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether a weight's inputs are whole groups."""
+    return weight.dim() == 2 and weight.shape[1] % GROUP == 0
+
+
+def pack_weight(weight: Tensor, bits: int) -> PackedWeight:
+    """Round a weight [O, I] to 8 or 4 bits."""
+    num_outputs, num_inputs = weight.shape
+    groups, blocks = num_inputs // GROUP, -(-num_outputs // _LANES)
+    rows = torch.zeros(blocks * _LANES, groups, GROUP)
+    rows[:num_outputs] = weight.detach().float().view(num_outputs, groups, GROUP)
+    if bits == 8:
+        scale = (rows.abs().amax(-1, keepdim=True) / 127).bfloat16().float()
+        low = -128 * scale
+    else:
+        low = rows.amin(-1, keepdim=True).bfloat16().float()
+        scale = ((rows.amax(-1, keepdim=True) - low) / 15).bfloat16().float()
+    q = ((rows - low) / scale.clamp(min=1e-30)).round_().clamp_(0, 2**bits - 1).to(torch.uint8)
+    steps = q.view(blocks, _LANES, num_inputs // 4, 4).permute(0, 2, 1, 3)
+    if bits == 4:
+        steps = steps[:, ::2] | steps[:, 1::2] << 4
+    scales = torch.cat((scale, low), -1).view(blocks, _LANES, groups, 2).permute(0, 2, 3, 1)
+    return PackedWeight(
+        bits, num_outputs, num_inputs, steps.contiguous(), scales.bfloat16().contiguous()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedKernels:
+    """`Kernels` whose products are with packed weights, found by the weight's address."""
+
+    plain: Kernels
+    packed: Mapping[int, PackedWeight]
+
+    def takes(self, x: Tensor, weight: Tensor) -> bool:
+        """All that is packed: a row's result must not depend on how many there are."""
+        return weight.data_ptr() in self.packed
+
+    def linear(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+        is_gated: bool = False,
+    ) -> Tensor:
+        """As `Kernels.linear`."""
+        *batch, num_inputs = x.shape
+        x, num_rows = x.contiguous(), x.numel() // num_inputs
+        packed = [self.packed[weight.data_ptr()] for weight in weights]
+        sizes = [one.num_outputs for one in packed]
+        # Side by side; what is to be multiplied one after another, each in one piece.
+        whole = torch.empty((num_rows, sum(sizes)), dtype=x.dtype)
+        stacked = whole.view(len(sizes), num_rows, -1) if is_gated else None
+        outputs = whole.split(sizes, 1) if stacked is None else stacked.unbind()
+        fields = [
+            (
+                one.values.data_ptr(),
+                one.scales.data_ptr(),
+                0 if bias is None else bias.data_ptr(),
+                one.num_outputs,
+                out.data_ptr(),
+                out.stride(0),
+            )
+            for one, bias, out in zip(packed, biases, outputs, strict=True)
+        ]
+        table = np.array(fields, np.int64)
+        self.plain.c_quantized_linear(
+            x.data_ptr(),
+            num_rows,
+            num_inputs,
+            table.ctypes.data,
+            len(table),
+            packed[0].bits,
+            torch.get_num_threads(),
+        )
+        return (self.plain.gate(*outputs) if is_gated else whole).view(*batch, -1)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """As `Kernels.rms_norm`."""
+        return self.plain.rms_norm(x, weight, eps)
+
+    def rotate(self, heads_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+        """As `Kernels.rotate`."""
+        return self.plain.rotate(heads_NHK, cos_NK, sin_NK)
+
+    def gate(self, gate: Tensor, up: Tensor) -> Tensor:
+        """As `Kernels.gate`."""
+        return self.plain.gate(gate, up)
