@@ -115,7 +115,7 @@ class Page:
             with_snapshot = next(self.follow(message_id))[1]["message"]
             return (with_snapshot["reasoning_content"] + with_snapshot["content"]).endswith(text)
 
-        wait_until(has_come)
+        wait_until(has_come, seconds=60)
 
     def as_owner(self, key: str) -> Page:
         return Page(self.server, self.model, self.database, key)

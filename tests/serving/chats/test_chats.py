@@ -209,5 +209,5 @@ def test_two_servers_on_one_database(make_page: MakePage) -> None:
     assert second["content"] == "server"
     for index in range(10):
         (one, two)[index % 2].reply(chat_id, content=str(index))
-    wait_until(lambda: all(m["status"] == "done" for m in one.messages(chat_id)))
+    wait_until(lambda: all(m["status"] == "done" for m in one.messages(chat_id)), seconds=60)
     assert len(two.messages(chat_id)) == 24

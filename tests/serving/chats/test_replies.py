@@ -38,7 +38,7 @@ def test_a_reply_is_written_though_nobody_listens(page: Page) -> None:
     chat_id = page.new_chat()
     begun = page.reply(chat_id, content="hello")
     message_id = begun["assistant_message"]["id"]
-    wait_until(lambda: page.message(chat_id, message_id)["status"] == "done")
+    wait_until(lambda: page.message(chat_id, message_id)["status"] == "done", seconds=60)
     assert page.message(chat_id, message_id)["content"] == "an answer"
 
 
@@ -225,7 +225,7 @@ def test_a_chat_deleted_in_mid_reply_ends_it(make_page: MakePage) -> None:
     assert next(events)[0] == "snapshot"
     page.json("DELETE", f"/api/chats/{chat_id}", status=204)
     assert list(events)[-1][0] == "done"
-    wait_until(lambda: model.num_closed == 1)
+    wait_until(lambda: model.num_closed == 1, seconds=60)
     assert page.ask("GET", f"/api/messages/{message_id}/stream").status_code == 404
 
 

@@ -87,7 +87,7 @@ def test_another_server_follows_and_stops(make_page: MakePage) -> None:
     stopped = other.json("POST", f"/api/messages/{message_id}/stop")["message"]
     assert stopped["status"] == "stopped"
     assert list(events)[-1] == ("done", {"message": stopped})
-    wait_until(lambda: model.num_closed == 1)
+    wait_until(lambda: model.num_closed == 1, seconds=60)
     ended = page.ended(message_id)
     assert (ended["status"], page.message(chat_id, message_id)) == ("stopped", stopped)
     assert stopped["reasoning_content"] == "".join(CHUNKS[:10]).strip()
