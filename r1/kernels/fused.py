@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from r1.kernels.differentiable import TrainingKernels, training_kernels_of
 from r1.kernels.native import load_kernels
 
 _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 # Rows up to which our product beats torch's, which packs the weights: in bf16 with AMX few.
 _MAX_ROWS = {torch.bfloat16: 128, torch.float32: 512}
 _MAX_ROWS_WITH_AMX = 16
+# Rows up to which the product that reads weights as vectors is faster.
+_MAX_DOT_ROWS = 8
 
 
-def kernels_for(values: Tensor) -> Kernels | None:
-    """The kernels where they serve: nothing is to be differentiated, on a CPU, in their dtypes."""
-    if torch.is_grad_enabled() or values.device.type != "cpu":
+def kernels_for(values: Tensor) -> Kernels | TrainingKernels | None:
+    """The kernels where they serve: on a CPU, in their dtypes; with gradients where wanted."""
+    if values.device.type == "cpu" and torch.is_grad_enabled():
+        return training_kernels_of(values.dtype)
+    return inference_kernels_for(values)
+
+
+def inference_kernels_for(values: Tensor) -> Kernels | None:
+    """`kernels_for` where nothing is to be differentiated, else None."""
+    if values.device.type != "cpu" or torch.is_grad_enabled():
         return None
-    return kernels_of(values.dtype)
+    return _fastest_of(values.dtype)
+
+
+@functools.cache
+def _fastest_of(dtype: torch.dtype) -> Kernels | None:
+    kernels = kernels_of(dtype)
+    return None if kernels is None else replace(kernels, max_dot_rows=_MAX_DOT_ROWS)
 
 
 @functools.cache
 def kernels_of(dtype: torch.dtype) -> Kernels | None:
-    """The kernels for one dtype; None for others than bf16 and fp32, and where there are none."""
+    """The kernels for one dtype; None for others than bf16 and fp32, and where there are none.
+
+    Their `linear` gives a row the same bits in every batch; that of `kernels_for` does not.
+    """
     library, suffix = load_kernels(), _SUFFIXES.get(dtype)
     if library is None or suffix is None:
         return None
     is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
     max_rows = _MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS[dtype]
-    names = [field.name.removeprefix("c_") for field in fields(Kernels)][1:]
-    return Kernels(max_rows, *(getattr(library, f"r1_{name}_{suffix}") for name in names))
+    names = [field.name.removeprefix("c_") for field in fields(Kernels)][2:]
+    return Kernels(max_rows, 0, *(getattr(library, f"r1_{name}_{suffix}") for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,7 @@ class Kernels:
     """The functions of kernels.c for one dtype, and the calls that check what they are given."""
 
     max_rows: int
+    max_dot_rows: int
     c_attend: Callable[..., None]
     c_gate: Callable[..., None]
     c_linear: Callable[..., None]
@@ -79,6 +99,7 @@ class Kernels:
             *(0 if bias is None else bias.data_ptr() for bias in biases),
             *pad,
             is_gated,
+            self.max_dot_rows,
             torch.get_num_threads(),
         )
         return out
