@@ -12,6 +12,14 @@ INLINE uint16x NAME(load_steps)(const uint32_t *p) {
     memcpy(&x, p, sizeof x);
     return x;
 }
+INLINE float16 NAME(step_lanes)(float16 acc, uint16x a, uint16x b) {
+#ifdef __AVX512BF16__
+    return (float16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
+#else
+    acc += (float16)(a << 16) * (float16)(b << 16);
+    return acc + (float16)(a & 0xffff0000u) * (float16)(b & 0xffff0000u);
+#endif
+}
 INLINE float16 NAME(step)(float16 acc, uint16x lanes, uint32_t pair) {
 #ifdef __AVX512BF16__
     return (float16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)lanes, (__m512bh)_mm512_set1_epi32((int)pair));

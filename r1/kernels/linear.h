@@ -2,7 +2,8 @@
 //
 // Lanes are rows of x: x is transposed in 16-row tiles, a weight is broadcast to all lanes and
 // read once. Every output is one chain of additions over k, whatever M is and whatever else is
-// computed, so a row's result does not depend on its batch.
+// computed, so a row's result does not depend on its batch. Up to `max_dot_rows` rows are
+// multiplied otherwise, faster; exact mode asks for none.
 
 #define TILE_ROWS 8
 
@@ -94,6 +95,64 @@ INLINE void NAME(linear_block)(const int num_x, const int num_w, const NAME(Targ
                                  up ? up_acc[v] + r : NULL);
 }
 
+// One or two rows of x with 8 weight rows, lanes being inputs: fewer instructions than the tiles
+// for few rows, but other additions.
+INLINE void NAME(dot_block)(const int num_x, const STEP *x, int64_t steps, const STEP *const *rows,
+                            float16 *out) {
+    float16 acc[2][8];
+#pragma GCC unroll 2
+    for (int v = 0; v < num_x; v++)
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) acc[v][r] = broadcast(0.0f);
+    for (int64_t k = 0; k < steps; k += LANES) {
+        STEP_VECTOR lanes[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < num_x; v++) lanes[v] = NAME(load_steps)(x + v * steps + k);
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) {
+            __builtin_prefetch(rows[r] + 8 * steps + k);
+            STEP_VECTOR weight = NAME(load_steps)(rows[r] + k);
+#pragma GCC unroll 2
+            for (int v = 0; v < num_x; v++) acc[v][r] = NAME(step_lanes)(acc[v][r], lanes[v], weight);
+        }
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < num_x; v++) {
+        float16 parts[8], sum = broadcast(0.0f);
+        NAME(transpose)(acc[v], parts);
+        for (int j = 0; j < 8; j++) sum += parts[j];
+        out[v] = sum + __builtin_shufflevector(sum, sum, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
+}
+
+static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t num_inputs,
+                           int64_t column, const STEP *weight, const STEP *up) {
+    const int64_t steps = num_inputs / STEP_WIDTH, width = target->num_outputs - column;
+    const STEP *rows[8], *ups[8];
+    for (int r = 0; r < 8; r++) {
+        rows[r] = weight + (r < width ? column + r : target->num_outputs - 1) * steps;
+        ups[r] = up ? up + (rows[r] - weight) : NULL;
+    }
+    for (int64_t m = 0; m < target->num_rows; m += 2) {
+        const STEP *from = (const STEP *)(x + m * num_inputs);
+        float16 sums[2], gates[2];
+        int count = target->num_rows - m < 2 ? 1 : 2;
+        if (count == 1) NAME(dot_block)(1, from, steps, rows, sums);
+        else NAME(dot_block)(2, from, steps, rows, sums);
+        if (up && count == 1) NAME(dot_block)(1, from, steps, ups, gates);
+        if (up && count == 2) NAME(dot_block)(2, from, steps, ups, gates);
+        for (int v = 0; v < count; v++) {
+            float16 value = up ? sums[v] / (1.0f + exp_lanes(-sums[v])) * gates[v] : sums[v];
+            float y[LANES];
+            store_f32(y, value);
+            int num_columns = width < 8 ? (int)width : 8;
+            for (int i = 0; target->bias && i < num_columns; i++)
+                y[i] += NAME(to_float)(target->bias[column + i]);
+            NAME(store8)(target->out + (m + v) * target->stride + column, y, num_columns);
+        }
+    }
+}
+
 // x [M, K] to tiles [K / step][16 rows], zeros behind the last row.
 static void NAME(pack_tile)(STEP *packed, const SCALAR *x, int64_t num_rows, int64_t num_inputs) {
     const int64_t steps = num_inputs / STEP_WIDTH;
@@ -111,8 +170,9 @@ static void NAME(pack_tile)(STEP *packed, const SCALAR *x, int64_t num_rows, int
 void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num_inputs,
                      const SCALAR *w0, const SCALAR *w1, const SCALAR *w2, int64_t n0, int64_t n1,
                      int64_t n2, const SCALAR *b0, const SCALAR *b1, const SCALAR *b2,
-                     int64_t is_gated, int64_t num_threads) {
+                     int64_t is_gated, int64_t max_dot_rows, int64_t num_threads) {
     const int64_t steps = num_inputs / STEP_WIDTH, num_tiles = (num_rows + LANES - 1) / LANES;
+    const int is_dot = num_rows <= max_dot_rows && steps % LANES == 0;
     STEP *packed = scratch(num_tiles * steps * LANES * sizeof(STEP));
     const SCALAR *weights[3] = {w0, w1, w2}, *biases[3] = {b0, b1, b2};
     const int64_t sizes[3] = {n0, is_gated ? 0 : n1, n2}, stride = sizes[0] + sizes[1] + sizes[2];
@@ -124,7 +184,7 @@ void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num
 #pragma omp parallel num_threads(num_threads)
     {
 #pragma omp for schedule(static)
-        for (int64_t tile = 0; tile < num_tiles; tile++)
+        for (int64_t tile = 0; tile < (is_dot ? 0 : num_tiles); tile++)
             NAME(pack_tile)(packed + tile * steps * LANES, x + tile * LANES * num_inputs,
                             num_rows - tile * LANES, num_inputs);
 #pragma omp for schedule(dynamic, 1) nowait
@@ -145,7 +205,10 @@ void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num
             const STEP *tiles = packed + first * steps * LANES;
             int64_t end = (index + 1) * block < sizes[which] ? (index + 1) * block : sizes[which];
             int64_t row = first * LANES;
-            if (count == 1)
+            if (is_dot)
+                for (int64_t n = index * block; n < end; n += 8)
+                    NAME(dot_rows)(&target, x, num_inputs, n, weight, up);
+            else if (count == 1)
                 for (int64_t n = index * block; n < end; n += 16)
                     NAME(linear_block)(1, 16, &target, tiles, steps, row, n, weight, up);
             else if (count == 2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from r1.kernels.fused import Kernels, kernels_for, kernels_of
+from r1.kernels.fused import Kernels, inference_kernels_for, kernels_for, kernels_of
 from r1.models.layers import apply_rope
 
 DTYPES = (torch.bfloat16, torch.float32)
@@ -53,6 +55,24 @@ def test_linear_equals_the_products(
         assert relative_error(part, expected) < tolerance(dtype)
 
 
+@pytest.mark.parametrize("num_rows", [1, 2, 5, 8])
+def test_the_faster_product_for_few_rows(
+    kernels: Kernels, dtype: torch.dtype, num_rows: int
+) -> None:
+    fast = replace(kernels, max_dot_rows=8)
+    x, weights = draw(num_rows, 576, dtype=dtype), [draw(n, 576, dtype=dtype) for n in (75, 24)]
+    biases = (draw(75, dtype=dtype), None)
+    for part, weight, bias in zip(
+        fast.linear(x, weights, biases).split([75, 24], -1), weights, biases, strict=True
+    ):
+        expected = x.double() @ weight.double().T + (0 if bias is None else bias.double())
+        assert relative_error(part, expected) < tolerance(dtype)
+    gate, up = draw(21, 576, dtype=dtype) / 24, draw(21, 576, dtype=dtype)
+    expected = F.silu(x.double() @ gate.double().T) * (x.double() @ up.double().T)
+    found = fast.linear(x, (gate, up), (None, None), is_gated=True)
+    assert relative_error(found, expected) < tolerance(dtype)
+
+
 @pytest.mark.parametrize("num_rows", [1, 33])
 def test_gated_linear(kernels: Kernels, dtype: torch.dtype, num_rows: int) -> None:
     x = draw(num_rows, 48, dtype=dtype) / 7
@@ -85,16 +105,17 @@ def test_rotation_equals_the_layers(
 ) -> None:
     heads_BTHK = draw(1, num_tokens, 5, 2 * head_dim, dtype=dtype)[:, :, 1:4, head_dim:]
     angles = draw(1, num_tokens, 1, head_dim // 2, dtype=torch.float32).repeat(1, 1, 1, 2)
-    rotation = angles.cos().to(dtype), angles.sin().to(dtype)
-    with torch.enable_grad():
-        expected = apply_rope(heads_BTHK.double(), *(part.double() for part in rotation))
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    expected = apply_rope(heads_BTHK.double(), cos.double(), sin.double())
     with torch.no_grad():
-        assert relative_error(apply_rope(heads_BTHK, *rotation), expected) < tolerance(dtype)
+        assert relative_error(apply_rope(heads_BTHK, cos, sin), expected) < tolerance(dtype)
 
 
 def test_only_inference_on_cpus_takes_them() -> None:
-    assert kernels_for(torch.zeros(1)) is None
+    assert inference_kernels_for(torch.zeros(1)) is None
     with torch.no_grad():
-        assert kernels_for(torch.zeros(1)) is kernels_of(torch.float32)
-        assert kernels_for(torch.zeros(1, dtype=torch.float16)) is None
-        assert kernels_for(torch.zeros(1, device="meta")) is None
+        found = inference_kernels_for(torch.zeros(1))
+        assert found is kernels_for(torch.zeros(1))
+        assert (found is None) == (kernels_of(torch.float32) is None)
+        assert inference_kernels_for(torch.zeros(1, dtype=torch.float16)) is None
+        assert inference_kernels_for(torch.zeros(1, device="meta")) is None
