@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from r1.kernels.fused import Kernels, kernels_for
+from r1.kernels.fused import Kernels, inference_kernels_for
 from r1.models.language_model import LanguageModel
 
 # How many of the most probable tokens to look at before sorting a whole vocabulary: a
@@ -117,7 +117,7 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
     that tie with the last one kept are kept. Raises ValueError when the logits of
     a row are not finite.
     """
-    if (kernels := kernels_for(logits_BV)) is not None:
+    if (kernels := inference_kernels_for(logits_BV)) is not None:
         token_ids, sampler_logprobs, raw_logprobs = _sample_in_c(kernels, logits_BV, batch)
     else:
         token_ids, sampler_logprobs, raw_logprobs = _sample_in_torch(logits_BV.float(), batch)
@@ -125,7 +125,9 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
         raise ValueError("the model's logits are not finite (NaN or Inf): check its weights")
     num_top = min(int(batch.num_top_logprobs.max(initial=0)), logits_BV.shape[1])
     if num_top == 0:
-        return SampledTokens(token_ids, sampler_logprobs, raw_logprobs)
+        empty = np.empty((len(token_ids), 0))
+        none = empty.astype(np.int64), empty.astype(np.float32)
+        return SampledTokens(token_ids, sampler_logprobs, raw_logprobs, *none)
     all_logprobs_BV = torch.log_softmax(logits_BV.float(), dim=-1)
     top_BK = all_logprobs_BV.topk(num_top, dim=-1)
     top = top_BK.indices.cpu().numpy(), top_BK.values.cpu().numpy()
