@@ -32,14 +32,14 @@ class EvaluateConfig(EvaluationSettings):
     """`r1 evaluate`: one model on one task.
 
     `model` is a checkpoint folder, a .gguf file, a name from `r1 models` or a hub id;
-    `dtype` None keeps the checkpoint's own.
+    `dtype` None keeps the checkpoint's own; `auto` is the fastest on the device.
     """
 
     output: Path
     model: str
     task: TaskConfig
     engine: EngineConfig = EngineConfig()
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     device: str = "auto"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from r1.engine.open_model import choose_device, open_model
+from r1.engine.open_model import choose_device, fastest_dtype, open_model
 from r1.models.catalogue import resolve_model
 
 
@@ -44,3 +44,17 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
     with pytest.raises(ValueError, match=r"the tokenizer has \d+ ids, the model only \d+"):
         open_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "dtype"),
+    [("cpu", True, "bfloat16"), ("cpu", False, "float32"), ("cuda", False, "bfloat16")],
+)
+def test_auto_is_what_the_device_multiplies_fastest(
+    monkeypatch: pytest.MonkeyPatch, device: str, has_bf16: bool, dtype: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    assert fastest_dtype(torch.device(device)) == getattr(torch, dtype)
+    if device == "cpu":
+        model, _ = open_model("tiny-student", dtype="auto", device="cpu")
+        assert model.dtype == getattr(torch, dtype)
