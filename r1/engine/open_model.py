@@ -26,9 +26,9 @@ def open_model(
 ) -> tuple[LanguageModel, Tokenizer]:
     """A model and its tokenizer by catalogue name, path or hub id.
 
-    `dtype` None keeps the checkpoint's own, "auto" is what the device multiplies fastest; weights in FP8 stay so where the device
-    multiplies them and the model is not to be trained (`is_trained`). Raises
-    ValueError when it cannot be opened or is no language model.
+    `dtype` None keeps the checkpoint's own, "auto" is what the device multiplies fastest;
+    weights in FP8 stay so where the device multiplies them and the model is not to be
+    trained (`is_trained`). Raises ValueError when it cannot be opened or is no language model.
     """
     path = resolve_model(name)
     place = choose_device(device)
