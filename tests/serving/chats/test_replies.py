@@ -250,10 +250,13 @@ def test_two_tabs_send_at_once(page: Page) -> None:
 def test_text_that_no_database_holds(page: Page) -> None:
     chat_id = page.new_chat()
     path = f"/api/chats/{chat_id}/replies"
-    body = b'{"content": "a\\u0000b \\ud800 c"}'
-    response = page.ask("POST", path, content=body, headers={"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    response = page.ask("POST", path, content=b'{"content": "a\\u0000b c"}', headers=headers)
     assert response.status_code == 200
-    assert response.json()["user_message"]["content"] == "ab ? c"
+    assert response.json()["user_message"]["content"] == "ab c"
+    response = page.ask("POST", path, content=b'{"content": "\\ud800"}', headers=headers)
+    assert response.status_code == 400
+    assert "unicode" in response.json()["error"]["message"]
 
 
 def test_an_endless_reply_says_why_it_was_cut(make_page: MakePage) -> None:
