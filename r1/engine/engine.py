@@ -11,7 +11,7 @@ import torch
 
 from r1.engine.block_manager import BlockManager
 from r1.engine.detokenizer import IncrementalDetokenizer
-from r1.engine.engine_config import EngineConfig, max_model_len, num_blocks
+from r1.engine.engine_config import EngineConfig, max_model_len, num_blocks, turn_exact
 from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
@@ -23,6 +23,7 @@ from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
 from r1.engine.stream_options import StreamOptions
 from r1.models.language_model import LanguageModel
+from r1.models.quantize import quantize_model
 from r1.records import FinishReason, GenerationRequest, Sample
 from r1.text.tokenizer import Tokenizer
 
@@ -43,6 +44,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.config = config or EngineConfig()
         self.weights_version = 0
+        turn_exact(model, self.config)
+        self._quantize()
         block_count = num_blocks(model, self.config)
         self.max_model_len = max_model_len(model, self.config, block_count)
         weight = model.head_weight
@@ -140,8 +143,13 @@ class Engine:
                 # A trainer that works on the engine's own module publishes this very memory.
                 if tensor.data_ptr() != parameters[name].data_ptr():
                     parameters[name].copy_(tensor)
+        self._quantize()
         self.weights_version = version
         self.reset_prefix_cache()
+
+    def _quantize(self) -> None:
+        if self.config.quantize is not None:
+            quantize_model(self.model, int(self.config.quantize.removeprefix("int")))
 
     # ------------------------------------------------------------ streaming
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import torch
 from pydantic import Field
 
 from r1.config import Config
+from r1.models.exact import make_exact
+from r1.models.exact_attention import TILE_TOKENS, attention_kernels
 from r1.models.language_model import LanguageModel
 
 
@@ -18,7 +22,9 @@ class EngineConfig(Config):
     holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
     `record_routing` gives every sample the experts that its tokens went to.
     `speculative_tokens` are drafted a step and row by the model's multi-token-prediction
-    layer; samples stay what they are without.
+    layer; samples stay what they are without. `exact`: a token's log-prob has the trainer's
+    bits, whatever it was batched with (docs/exact.md). `quantize`: weights rounded for serving
+    on a CPU, beside the model's own.
     """
 
     block_size: int = Field(default=16, ge=1)
@@ -30,11 +36,28 @@ class EngineConfig(Config):
     enable_prefix_caching: bool = True
     record_routing: bool = False
     speculative_tokens: int = Field(default=0, ge=0, le=16)
+    exact: bool = False
+    quantize: Literal["int8", "int4"] | None = None
 
     @property
     def num_draft_layers(self) -> int:
         """Layers beyond the model's own that need a cache."""
         return int(self.speculative_tokens > 0)
+
+
+def turn_exact(model: LanguageModel, config: EngineConfig) -> None:
+    """Put the model in exact mode where the config says so; ValueError where it cannot be."""
+    if not config.exact:
+        return
+    if config.quantize is not None:
+        raise ValueError("exact = true: the trainer's weights are not rounded; drop quantize")
+    make_exact(model)
+    shape = (1, model.config.num_attention_heads, model.config.head_dim)
+    query = torch.empty(shape, dtype=model.dtype, device=model.device)
+    if attention_kernels(query) is not None and config.block_size % TILE_TOKENS:
+        raise ValueError(
+            f"block_size = {config.block_size}: exact = true needs a multiple of {TILE_TOKENS} here"
+        )
 
 
 def num_blocks(model: LanguageModel, config: EngineConfig) -> int:

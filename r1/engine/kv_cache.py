@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from r1.engine.tiled_attention import TILE_TOKENS, BoundTiledCache, TiledPlan, tiled_kernels
 from r1.models.attention import KVCache
+from r1.models.exact_attention import QueryTiles, attend_tiles
 from r1.models.model_config import ModelConfig
 
 
@@ -42,10 +43,13 @@ class AttentionBucket:
 
 @dataclass(frozen=True, slots=True)
 class AttentionMetadata:
-    """Where a step's packed tokens are written (flat cache slots [N]) and what they read."""
+    """Where a step's packed tokens are written (flat cache slots [N]) and what they read.
+
+    In exact mode `buckets` are tiles of queries, each with the slots of its keys.
+    """
 
     write_slots: torch.Tensor
-    buckets: list[AttentionBucket]
+    buckets: list[AttentionBucket] | QueryTiles
 
 
 class PagedKVCache:
@@ -128,10 +132,13 @@ class BoundKVCache:
         else:
             key_value = torch.stack((key_BTGK[0], value_BTGK[0]), dim=1)
         blocks.flatten(0, 1).index_copy_(0, self.metadata.write_slots, key_value)
-        query_NHK = query_BTHK[0]
+        query_NHK, buckets = query_BTHK[0], self.metadata.buckets
+        if isinstance(buckets, QueryTiles):
+            slots = blocks.flatten(0, 1)
+            return attend_tiles(buckets, query_NHK, slots[:, 0], slots[:, -1], scale)[None]
         outputs = [
             _attend_bucket(bucket, blocks, query_NHK[bucket.first : bucket.last], scale)
-            for bucket in self.metadata.buckets
+            for bucket in buckets
         ]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None]
 

@@ -32,7 +32,7 @@ class ModelRunner:
         self.kv_cache = kv_cache
         self.routing_cache = routing_cache
         self.input_batch = input_batch
-        self.packer = StepPacker(input_batch, kv_cache)
+        self.packer = StepPacker(input_batch, kv_cache, model.is_exact)
         self.speculator = (
             Speculator(model, kv_cache, self.packer, speculative_tokens)
             if speculative_tokens

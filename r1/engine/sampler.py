@@ -9,12 +9,13 @@ preemption or on a resume. The token is where the cumulative distribution passes
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from r1.kernels.fused import Kernels, inference_kernels_for
+from r1.kernels.targets import target_logprobs
 from r1.models.language_model import LanguageModel
 
 # How many of the most probable tokens to look at before sorting a whole vocabulary: a
@@ -93,12 +94,12 @@ def sample_states(
 ) -> SampledTokens:
     """`sample` from a model's hidden states, as many at a time as their logits take memory."""
     step = max(1, MAX_LOGITS // model.head_weight.shape[0])
-    parts = [
-        sample(
-            model.compute_logits(hidden_BD[first : first + step]), batch.rows(first, first + step)
-        )
-        for first in range(0, len(hidden_BD), step)
-    ]
+    parts = []
+    for first in range(0, len(hidden_BD), step):
+        logits_BV = model.compute_logits(hidden_BD[first : first + step])
+        rows = batch.rows(first, first + step)
+        part = sample(logits_BV, rows)
+        parts.append(_with_exact_logprobs(part, logits_BV, rows) if model.is_exact else part)
     if len(parts) == 1:
         return parts[0]
     return SampledTokens(
@@ -132,6 +133,33 @@ def sample(logits_BV: torch.Tensor, batch: SamplingBatch) -> SampledTokens:
     top_BK = all_logprobs_BV.topk(num_top, dim=-1)
     top = top_BK.indices.cpu().numpy(), top_BK.values.cpu().numpy()
     return SampledTokens(token_ids, sampler_logprobs, raw_logprobs, *top)
+
+
+def _with_exact_logprobs(
+    sampled: SampledTokens, logits_BV: torch.Tensor, batch: SamplingBatch
+) -> SampledTokens:
+    """The same tokens with their log-probs as the trainer computes them.
+
+    Where a row is greedy, cut or constrained the trainer has no such distribution, and the
+    sampler's stays.
+    """
+    vocab_size = logits_BV.shape[1]
+    token_ids_B = torch.from_numpy(sampled.token_ids).to(logits_BV.device)
+
+    def logprobs(rows: np.ndarray, temperature: float) -> np.ndarray:
+        index = torch.from_numpy(rows).to(logits_BV.device)
+        return target_logprobs(logits_BV[index], token_ids_B[index], temperature)[0].cpu().numpy()
+
+    raw_logprobs = logprobs(np.arange(len(logits_BV)), 1.0)
+    is_cut = (batch.top_k > 0) & (batch.top_k < vocab_size)
+    is_cut |= (batch.top_p < 1) | (batch.min_p > 0) | (batch.banned_ids >= 0).any(axis=1)
+    is_whole = ~is_cut & np.array([mask is None for mask in batch.allowed])
+    sampler_logprobs = sampled.sampler_logprobs.copy()
+    for temperature in np.unique(batch.temperature[is_whole & (batch.temperature > 0)]).tolist():
+        rows = np.flatnonzero(is_whole & (batch.temperature == temperature))
+        is_raw = temperature == 1.0
+        sampler_logprobs[rows] = raw_logprobs[rows] if is_raw else logprobs(rows, temperature)
+    return replace(sampled, sampler_logprobs=sampler_logprobs, raw_logprobs=raw_logprobs)
 
 
 def _sample_in_c(

@@ -10,8 +10,9 @@ import torch
 
 from r1.engine.input_batch import InputBatch, steps_within
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
-from r1.engine.spans import Spans
+from r1.engine.spans import Spans, joined
 from r1.engine.tiled_attention import TiledPlan, plan_tiles
+from r1.models.exact_attention import QueryTiles
 
 # Decoding rows are sorted by length and attend in buckets of this many, so that few
 # rows are padded to the longest of all.
@@ -37,10 +38,13 @@ class PackedStep:
 class StepPacker:
     """Packs spans of the input batch for the model of a cache."""
 
-    def __init__(self, input_batch: InputBatch, kv_cache: PagedKVCache) -> None:
+    def __init__(
+        self, input_batch: InputBatch, kv_cache: PagedKVCache, is_exact: bool = False
+    ) -> None:
         self.input_batch = input_batch
         self.block_size = input_batch.block_size
         self.kv_cache = kv_cache
+        self.is_exact = is_exact
         self.dtype, self.device = kv_cache.layers[0].dtype, kv_cache.layers[0].device
 
     def pack(self, *groups: Spans) -> PackedStep:
@@ -72,6 +76,9 @@ class StepPacker:
         if is_tiled:
             table, ratio = self.input_batch.block_table, self.kv_cache.num_heads_per_group
             metadata = plan_tiles(write_slots, parts, table, self.block_size, ratio)
+        elif self.is_exact:
+            spans = joined([spans for _, spans in parts])
+            metadata = AttentionMetadata(device_slots, self._query_tiles(spans))
         else:
             buckets = [bucket for part in parts for bucket in self._buckets(*part)]
             metadata = AttentionMetadata(device_slots, buckets)
@@ -82,6 +89,12 @@ class StepPacker:
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         """The array where the model is."""
         return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _query_tiles(self, spans: Spans) -> QueryTiles:
+        steps = np.arange(int(spans.stops.max()))
+        block_ids = self.input_batch.block_table[spans.slots][:, steps // self.block_size]
+        key_slots = block_ids * self.block_size + steps % self.block_size
+        return QueryTiles.of(spans.starts, spans.stops, key_slots, self.device)
 
     def _buckets(self, first: int, spans: Spans) -> list[AttentionBucket]:
         if (spans.lengths == 1).all():

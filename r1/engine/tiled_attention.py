@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from r1.engine.input_batch import steps_within
-from r1.engine.spans import Spans
+from r1.engine.spans import Spans, joined
 from r1.kernels.fused import Kernels, kernels_of
 from r1.models.model_config import ModelConfig
 
@@ -63,7 +63,7 @@ def plan_tiles(
     num_heads_per_group: int,
 ) -> TiledPlan:
     """Plan spans whose packed tokens begin at the number before them, decode and prefill apart."""
-    spans = Spans(*(np.concatenate([getattr(s, n) for _, s in groups]) for n in Spans.NAMES))
+    spans = joined([spans for _, spans in groups])
     firsts = np.concatenate([first + np.cumsum(s.lengths) - s.lengths for first, s in groups])
     num_blocks = -(-int(spans.stops.max(initial=1)) // block_size)
     tables = np.ascontiguousarray(block_table[spans.slots, :num_blocks])

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from r1.kernels.fused import kernels_for
 from r1.models.attention import KVCache
-from r1.models.layers import Embedding, Linear, RMSNorm, linear
+from r1.models.layers import Embedding, KernelChoice, Linear, RMSNorm, linear
 from r1.models.model_config import ModelConfig
 
 
@@ -19,6 +20,7 @@ class Decoder(nn.Module):
     embed_tokens: Embedding
     layers: nn.ModuleList
     norm: RMSNorm
+    is_exact = False
 
 
 class _Headed(nn.Module):
@@ -70,6 +72,8 @@ class LanguageModel(_Headed):
     parameter: the head is `model.embed_tokens.weight`, as in the checkpoint.
     """
 
+    kernels_for: KernelChoice = staticmethod(kernels_for)
+
     def __init__(self, config: ModelConfig, decoder: Decoder) -> None:
         super().__init__(config, decoder)
         self.lm_head = (
@@ -77,6 +81,11 @@ class LanguageModel(_Headed):
             if config.tie_word_embeddings
             else Linear(config.hidden_size, config.vocab_size, bias=False)
         )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether `exact.make_exact` was called on it."""
+        return self.model.is_exact
 
     @property
     def head_weight(self) -> Tensor:
@@ -88,7 +97,7 @@ class LanguageModel(_Headed):
 
         Apart from `forward`, so that callers can take only the tokens they need.
         """
-        return linear(hidden, self.head_weight)
+        return linear(hidden, self.head_weight, None, self.kernels_for(hidden))
 
 
 class SequenceScorer(_Headed):

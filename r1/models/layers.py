@@ -9,6 +9,8 @@ a token.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,26 @@ from r1.kernels.fused import kernels_for
 from r1.models.model_config import ModelConfig, RopeParameters
 
 
+class LayerKernels(Protocol):
+    """What may compute layers in torch's place: `fused.Kernels`, or those of exact mode."""
+
+    def takes(self, x: Tensor, weight: Tensor) -> bool: ...
+    def linear(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+        is_gated: bool = False,
+    ) -> Tensor: ...
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
+    def rotate(self, heads_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor: ...
+    def gate(self, gate: Tensor, up: Tensor) -> Tensor: ...
+
+
+# Asked with a layer's input; None leaves the layer to torch.
+KernelChoice = Callable[[Tensor], LayerKernels | None]
+
+
 class Linear(nn.Linear):
     """nn.Linear whose weights wait for `build_model` or a checkpoint.
 
@@ -25,17 +47,20 @@ class Linear(nn.Linear):
     imports a second of torch decompositions.
     """
 
+    kernels_for: KernelChoice = staticmethod(kernels_for)
+
     def reset_parameters(self) -> None:
         """Leave the memory as it is."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., I] to [..., O]."""
-        return linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias, self.kernels_for(input))
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`; in inference on a CPU, for few rows, a kernel that reads the weight once."""
-    kernels = kernels_for(x)
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, kernels: LayerKernels | None = None
+) -> Tensor:
+    """`F.linear`, or what the kernels have for it: for few rows, one that reads weights once."""
     if kernels is not None and kernels.takes(x, weight):
         return kernels.linear(x, (weight,), (bias,))
     return F.linear(x, weight, bias)
@@ -43,9 +68,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
     """One input through up to three linear layers: where a kernel serves, in one pass."""
-    kernels = kernels_for(x)
     plain = [layer for layer in layers if isinstance(layer, Linear)]
-    if kernels is None or len(plain) < len(layers) or not kernels.takes(x, plain[0].weight):
+    kernels = plain[0].kernels_for(x) if len(plain) == len(layers) else None
+    if kernels is None or not kernels.takes(x, plain[0].weight):
         return tuple(layer(x) for layer in layers)
     weights = [layer.weight for layer in plain]
     outputs = kernels.linear(x, weights, [layer.bias for layer in plain])
@@ -54,7 +79,7 @@ def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
 
 def gated(x: Tensor, gate: nn.Module, up: nn.Module) -> Tensor:
     """silu(gate(x)) * up(x): where a kernel serves, in one pass."""
-    kernels = kernels_for(x)
+    kernels = (gate if isinstance(gate, Linear) else Linear).kernels_for(x)
     if kernels is None:
         return F.silu(gate(x)) * up(x)
     if (isinstance(gate, Linear) and isinstance(up, Linear)) and (
@@ -74,6 +99,8 @@ class Embedding(nn.Embedding):
 class RMSNorm(nn.Module):
     """Root-mean-square norm (arXiv:1910.07467), computed in fp32 as Llama does."""
 
+    kernels_for: KernelChoice = staticmethod(kernels_for)
+
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
@@ -81,7 +108,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Normalise the last dimension; the result has the input's dtype."""
-        if (kernels := kernels_for(hidden_BTD)) is not None:
+        if (kernels := self.kernels_for(hidden_BTD)) is not None:
             return kernels.rms_norm(hidden_BTD, self.weight, self.eps)
         return F.rms_norm(hidden_BTD, self.weight.shape, self.weight, self.eps)
 
@@ -148,12 +175,24 @@ class RotaryEmbedding:
         return torch.cat((cos, cos), -1).to(dtype), torch.cat((sin, sin), -1).to(dtype)
 
 
-def apply_rope(heads_BTHK: Tensor, cos_BT1K: Tensor, sin_BT1K: Tensor) -> Tensor:
+def apply_rope(
+    heads_BTHK: Tensor,
+    cos_BT1K: Tensor,
+    sin_BT1K: Tensor,
+    choose: KernelChoice = kernels_for,
+) -> Tensor:
     """Rotate pairs (i, i + K/2) of every head, the layout of Hugging Face checkpoints."""
-    if len(heads_BTHK) == 1 and (kernels := kernels_for(heads_BTHK)) is not None:
-        return kernels.rotate(heads_BTHK[0], cos_BT1K, sin_BT1K)[None]
-    first, second = heads_BTHK.chunk(2, dim=-1)
-    return heads_BTHK * cos_BT1K + torch.cat((-second, first), -1) * sin_BT1K
+    is_each_rotated = cos_BT1K.shape[:2] == heads_BTHK.shape[:2]
+    if is_each_rotated and (kernels := choose(heads_BTHK)) is not None:
+        rotated = kernels.rotate(heads_BTHK.flatten(0, 1), cos_BT1K, sin_BT1K)
+        return rotated.view(heads_BTHK.shape)
+    return rotate_pairs(heads_BTHK, cos_BT1K, sin_BT1K)
+
+
+def rotate_pairs(heads_HK: Tensor, cos_1K: Tensor, sin_1K: Tensor) -> Tensor:
+    """`apply_rope` by torch, of any number of tokens [..., H, K]."""
+    first, second = heads_HK.chunk(2, dim=-1)
+    return heads_HK * cos_1K + torch.cat((-second, first), -1) * sin_1K
 
 
 def split_pairs(heads_BTHK: Tensor) -> Tensor:

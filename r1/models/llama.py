@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from r1.models.attention import AttentionPlan, KVCache, segment_attention
+from r1.models.exact_attention import ExactPlan
 from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
 from r1.models.layers import (
     Embedding,
@@ -48,8 +49,9 @@ class Attention(nn.Module):
         """[B, T, D] to [B, T, D]; `rotation` is RotaryEmbedding's (cos, sin)."""
         heads = (*hidden_BTD.shape[:2], -1, self.head_dim)
         query, key, value = project(hidden_BTD, self.q_proj, self.k_proj, self.v_proj)
-        query_BTHK = apply_rope(query.view(heads), *rotation)
-        key_BTGK = apply_rope(key.view(heads), *rotation)
+        choose = self.q_proj.kernels_for
+        query_BTHK = apply_rope(query.view(heads), *rotation, choose)
+        key_BTGK = apply_rope(key.view(heads), *rotation, choose)
         value_BTGK = value.view(heads)
         if isinstance(context, AttentionPlan):
             mixed_BTHK = segment_attention(context, query_BTHK, key_BTGK, value_BTGK, self.scale)
@@ -98,6 +100,8 @@ class LlamaModel(Decoder):
     ) -> Tensor:
         """Token ids and positions [B, T] to hidden states [B, T, D] after the final norm."""
         context = AttentionPlan.from_positions(positions_BT) if kv_cache is None else kv_cache
+        if self.is_exact and isinstance(context, AttentionPlan):
+            context = ExactPlan(context)
         hidden_BTD = self.embed_tokens(input_ids_BT)
         rotation = self.rotary(positions_BT, hidden_BTD.dtype)
         for layer in self.layers:

@@ -13,6 +13,7 @@ from r1.allocator import keep_freed_memory
 from r1.engine.engine import Engine
 from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
+from r1.models.exact import make_exact
 from r1.models.hf_checkpoint import save_model
 from r1.models.language_model import LanguageModel
 from r1.models.presets import R1_GENERATION
@@ -123,18 +124,24 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
     """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     check_experts(model, config.experts)
+    engine = config.engine
+    if config.exact:
+        make_exact(model)
+        engine = engine.model_copy(update={"exact": True})
     reference = None
     if config.kl_coefficient:
         reference = copy.deepcopy(model)
         if config.reference is not None:
             reference, _ = open_model(config.reference, dtype=config.dtype, device=config.device)
+            if config.exact:
+                make_exact(reference)
         reference.requires_grad_(False)
     return Learner(
         config=config,
         model=model,
         tokenizer=tokenizer,
         optimizer=Optimizer(model, config, config.steps),
-        generator=make_generator(model, tokenizer, config.engine),
+        generator=make_generator(model, tokenizer, engine),
         reference=reference,
         scorers={
             part: load_reward_model(path, device=config.device)

@@ -106,6 +106,8 @@ class GrpoConfig(OptimizerConfig):
     samples_groups: int = Field(default=2, ge=0)
     """Of every `samples_every`-th step the first groups are kept to read."""
     num_grading_threads: int = Field(default=4, ge=1)
+    exact: bool = False
+    """The sampler's log-probs have the trainer's bits: ratios start at 1.0 (docs/exact.md)."""
     engine: EngineConfig = EngineConfig()
     experts: ExpertConfig = ExpertConfig()
 
