@@ -183,8 +183,9 @@ void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num
     const int64_t total = (num_blocks[0] + num_blocks[1] + num_blocks[2]) * num_groups;
 #pragma omp parallel num_threads(num_threads)
     {
+        if (!is_dot)
 #pragma omp for schedule(static)
-        for (int64_t tile = 0; tile < (is_dot ? 0 : num_tiles); tile++)
+        for (int64_t tile = 0; tile < num_tiles; tile++)
             NAME(pack_tile)(packed + tile * steps * LANES, x + tile * LANES * num_inputs,
                             num_rows - tile * LANES, num_inputs);
 #pragma omp for schedule(dynamic, 1) nowait

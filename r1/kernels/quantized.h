@@ -108,12 +108,18 @@ void NAME(r1_quantized_linear)(const SCALAR *x, int64_t num_rows, int64_t num_in
     int8_t *values = (int8_t *)(sums + num_rows * num_groups);
     int64_t total = 0;
     for (int64_t i = 0; i < num_weights; i++) total += (weights[i].num_outputs + LANES - 1) / LANES;
+    // For a few rows the threads need not meet once more.
+    const int is_alone = num_rows <= 4;
+    for (int64_t row = 0; is_alone && row < num_rows; row++)
+        NAME(quantize_row)(x + row * num_inputs, num_inputs, values + row * num_inputs,
+                           scales + row * num_groups, sums + row * num_groups);
 #pragma omp parallel num_threads(num_threads)
     {
+        if (!is_alone)
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < num_rows; row++)
-            NAME(quantize_row)(x + row * num_inputs, num_inputs, values + row * num_inputs,
-                               scales + row * num_groups, sums + row * num_groups);
+            for (int64_t row = 0; row < num_rows; row++)
+                NAME(quantize_row)(x + row * num_inputs, num_inputs, values + row * num_inputs,
+                                   scales + row * num_groups, sums + row * num_groups);
 #pragma omp for schedule(dynamic, 4) nowait
         for (int64_t unit = 0; unit < total; unit++) {
             int64_t block = unit;
