@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -43,11 +44,17 @@ Suite = tuple[str, Callable[[Bench], list[str]]]
 
 def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
     """Name -> heading and measurement, for a machine without a GPU."""
-    peers = {"transformers": 64, "vLLM": 256, "llama.cpp": 64, "llama.cpp Q4_1": 8}
+    peers = {
+        "ours exact": 32,
+        "transformers": 64,
+        "vLLM": 256,
+        "llama.cpp": 64,
+        "llama.cpp Q4_1": 8,
+    }
     smollm2 = Target("SmolLM2 bf16", models / "smollm2", "bfloat16", peers)
     tiny = Target("tiny fp32", models / "tiny", "float32", {"transformers": 256})
     cases, tiny_cases = (SMOLLM2_CASES, TINY_CASES)
-    lengths = (256, 1024, 2048, 8192)
+    lengths = (256, 2048, 8192)
     if is_quick:
         cases, tiny_cases, lengths = cases[0:4:3], tiny_cases[4:], (256,)
     return {
@@ -55,12 +62,12 @@ def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
             "Rollouts by batch: SmolLM2-135M, bf16", lambda b: by_batch(b, smollm2, cases)),
         "groups": ("Groups and mixed lengths", lambda b: [
             *groups(b, smollm2), *mixed(b, smollm2), *load(b, smollm2)]),
-        "tiny": ("Rollouts by batch: the tiny model, fp32", lambda b: [
-            *by_batch(b, tiny, tiny_cases), *long_replies(b, tiny, 64, 960)]),
-        "updates": ("Updates by length: SmolLM2-135M, bf16", lambda b: [
-            *supervised(b, smollm2, lengths), *policy(b, smollm2, lengths[:-1])]),
         "steps": ("Whole GRPO steps", lambda b: [
             *whole_step(b, smollm2, 8), *whole_step(b, tiny, 32)]),
+        "updates": ("Updates by length: SmolLM2-135M, bf16", lambda b: [
+            *supervised(b, smollm2, lengths), *policy(b, smollm2, lengths[:2])]),
+        "tiny": ("Rollouts by batch: the tiny model, fp32", lambda b: [
+            *by_batch(b, tiny, tiny_cases), *long_replies(b, tiny, 64, 960)]),
         "growth": ("Cost as work grows: the tiny model, fp32", lambda b: growing(b, tiny)),
         "long": ("Long replies: SmolLM2-135M, bf16", lambda b: long_replies(b, smollm2, 16, 4096)),
     }  # fmt: skip
@@ -85,6 +92,7 @@ def gpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
         "rollouts-7b": ("Rollouts by batch: 7B shape", rollouts(large)),
         "groups": ("Groups and mixed lengths: 1.5B shape", lambda b: [
             *groups(b, small), *mixed(b, small), *load(b, small)]),
+        "steps": ("A GRPO step: 1.5B shape", lambda b: whole_step(b, small, 8)),
         "updates": ("Updates by length: 1.5B shape", lambda b: [
             *supervised(b, small, lengths), *policy(b, small, lengths)]),
     }  # fmt: skip
@@ -101,11 +109,8 @@ def run_suites(
 ) -> None:
     """Measure, print and (with a page) write, suite by suite."""
     for name, (heading, measure) in suites.items():
-        bench.arena.notes.clear()
-        bench.arena.versions.clear()
         lines = measure(bench)
-        bench.arena.leave()
-        versions = "; ".join(sorted(bench.arena.versions.values()))
+        versions = "; ".join(sorted(set(bench.arena.versions.values())))
         lines += [*bench.arena.notes, *environment, f"Versions: {versions}."]
         print(f"\n## {heading}\n", *lines, sep="\n", flush=True)
         if page is not None:
@@ -125,7 +130,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seconds", type=float, default=20.0, help="of a case, about")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of a case, about")
+    parser.add_argument("--minutes", type=float, default=15.0, help="then one round a case")
     args = parser.parse_args()
     make = cpu_suites if args.device == "cpu" else gpu_suites
     suites = make(PLACE / "models", args.quick)
@@ -144,7 +150,8 @@ def main() -> int:
     machine = Machine(found["bandwidth"], {name: found[name] for name in ("float32", "bfloat16")})
     rounds = Rounds(6, 2, 2) if args.quick else Rounds(args.seconds)
     floors = Floors.load(Path(__file__).with_name(f"floors_{args.device.partition(':')[0]}.json"))
-    bench = Bench(arena, floors, rounds, args.quick, machine)
+    deadline = time.perf_counter() + 60 * args.minutes
+    bench = Bench(arena, floors, rounds, args.quick, machine, deadline)
     try:
         page = ROOT / "docs" / "benchmarks.md" if args.write else None
         run_suites(chosen, bench, [*environment, *limit_lines(machine)], page)

@@ -21,6 +21,7 @@ WORKERS = Path(__file__).resolve().parent / "workers"
 # Contestant -> its script and its environment (None: ours).
 SCRIPTS: dict[str, tuple[str, str | None]] = {
     "ours": ("ours.py", None),
+    "ours exact": ("ours.py", None),
     "transformers": ("transformers_peer.py", "trl"),
     "TRL": ("trl_peer.py", "trl"),
     "vLLM": ("vllm_peer.py", "vllm"),
@@ -98,7 +99,7 @@ class Arena:
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     open_seconds: dict[str, float] = field(default_factory=dict)
-    _open: dict[tuple[str, str], Worker] = field(default_factory=dict)
+    _open: dict[tuple[str, str], Worker | None] = field(default_factory=dict)
 
     def enter(
         self, name: str, model: str, operation: str = "open", **options: Any
@@ -112,8 +113,9 @@ class Arena:
             python: Path | None = Path(sys.executable)
         else:
             python = python_of(self.where, environment)
+        self._open[key] = None
         if python is None:
-            self._note(f"{name} is missing: {HOW_TO_GET.format(name=environment)}")
+            self.notes.append(f"{name} is missing: {HOW_TO_GET.format(name=environment)}")
             return None
         threads = {"OMP_NUM_THREADS": str(self.num_threads)}
         if environment is None:
@@ -125,7 +127,7 @@ class Arena:
             reply = worker.ask(operation, model=model, device=self.device, **options)
         except ContestantError as error:
             worker.close()
-            self._note(f"{name} could not start: {error}")
+            self.notes.append(f"{name} could not start: {error}")
             return None
         self.versions[name] = reply["version"]
         self.open_seconds[f"{name}, {Path(model).name}"] = time.perf_counter() - worker.started
@@ -133,11 +135,8 @@ class Arena:
         return worker
 
     def leave(self) -> None:
-        """End every process."""
+        """End every process; what failed is not tried again."""
         for worker in self._open.values():
-            worker.close()
-        self._open.clear()
-
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+            if worker is not None:
+                worker.close()
+        self._open = {key: None for key, worker in self._open.items() if worker is None}

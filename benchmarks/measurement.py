@@ -54,11 +54,12 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """How long a case may take; the first round of all, which warms up, is not counted."""
+    """How long a case may take, about; a first round that warms up is not counted."""
 
     budget_seconds: float = 30.0
     least: int = 2
     most: int = 7
+    warm_up: bool = True
 
 
 def in_turn(
@@ -74,7 +75,7 @@ def in_turn(
     """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
     started = time.perf_counter()
-    for number in range(1 + rounds.most):
+    for number in range(1 - rounds.warm_up, 1 + rounds.most):
         if number > rounds.least:
             elapsed = time.perf_counter() - started
             if elapsed + elapsed / number > rounds.budget_seconds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,22 +76,32 @@ class Bench:
 
     arena: Arena
     floors: Floors
-    rounds: Rounds
+    usual_rounds: Rounds
     is_quick: bool
     machine: Machine
+    deadline: float
+    """Of time.perf_counter(); what begins after it has one round."""
 
-    def workers(self, target: Target, names: Sequence[str]) -> dict[str, Worker]:
+    @property
+    def rounds(self) -> Rounds:
+        """Of the case that begins now."""
+        is_late = time.perf_counter() > self.deadline
+        return Rounds(0, least=1, most=1, warm_up=False) if is_late else self.usual_rounds
+
+    def workers(
+        self, target: Target, names: Sequence[str], cache_bytes: int | None = None
+    ) -> dict[str, Worker]:
         """Those of the contestants that are there, with the model open."""
         found = {}
         for name in names:
             if name != "ours" and name not in target.peers:
                 continue
-            worker = self.arena.enter(name, **self._options(target, name))
+            worker = self.arena.enter(name, **self._options(target, name, cache_bytes))
             if worker is not None:
                 found[name] = worker
         return found
 
-    def _options(self, target: Target, name: str) -> dict[str, Any]:
+    def _options(self, target: Target, name: str, cache_bytes: int | None) -> dict[str, Any]:
         if name.startswith("llama.cpp"):
             kind = "Q4_1" if "Q4_1" in name else "bf16"
             path = target.folder.with_name(f"{target.folder.name}-{kind}.gguf")
@@ -98,7 +109,9 @@ class Bench:
         options: dict[str, Any] = {"model": str(target.folder), "dtype": target.dtype}
         if target.shape is not None:
             options["shape"] = dict(target.shape)
-        if name == "ours":
-            engine = {"kv_cache_bytes": 4 * 10**9 if self.arena.device == "cpu" else 40 * 10**9}
-            options["engine"] = engine
+        if name.startswith("ours"):
+            # On a CPU as much as vLLM is given.
+            usual = 2**31 if self.arena.device == "cpu" else 40 * 2**30
+            cache = {"kv_cache_bytes": cache_bytes or usual}
+            options["engine"] = {**cache, "exact": "exact" in name}
         return options

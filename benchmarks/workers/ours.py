@@ -17,6 +17,7 @@ from r1 import __version__
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
 from r1.models.architectures import build_model
+from r1.models.hf_checkpoint import save_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
 from r1.records import (
@@ -31,7 +32,7 @@ from r1.records import (
 from r1.run_log import JsonlLog
 from r1.tasks import task as task_module
 from r1.tasks.task import TaskConfig
-from r1.text.tokenizer import Tokenizer
+from r1.text.tokenizer import Tokenizer, load_tokenizer
 from r1.training.expert_balance import ExpertBalance, ExpertConfig
 from r1.training.grpo import run_grpo
 from r1.training.grpo_config import GrpoConfig
@@ -132,13 +133,16 @@ class Contestant:
 
     def open_run(self, model: str, dtype: str, device: str, **settings: Any) -> dict[str, Any]:
         """`settings`: prompts, group_size, num_tokens, and any of GrpoConfig's."""
-        self.run = SteppedRun(lambda begin: train(begin, model, dtype, device, **settings))
+        self.output = Path(tempfile.mkdtemp()) / "run"
+        settings |= {"output": self.output, "dtype": dtype, "device": device}
+        self.run = SteppedRun(lambda begin: train(begin, model, **settings))
         return {"version": f"r1 {__version__}, torch {torch.__version__}"}
 
     def step(self) -> dict[str, Any]:
-        """Generation, grading and the update."""
+        """Generation, grading and the update; `phases` are the run's own seconds of each."""
         self.run.step()
-        return {}
+        logged = JsonlLog(self.output / "metrics.jsonl").rows()[-1]
+        return {"phases": {k[5:]: v for k, v in logged.items() if k.startswith("time_")}}
 
 
 class TimedEngine(Engine):
@@ -198,10 +202,15 @@ class ChecksumTask:
 
 
 def train(
-    begin_step: Callable[[], None], model: str, dtype: str, device: str,
-    prompts: Sequence[str], group_size: int, num_tokens: int, **more: Any,
+    begin_step: Callable[[], None], model: str, prompts: Sequence[str], num_tokens: int,
+    shape: Any = None, **settings: Any,
 ) -> None:  # fmt: skip
-    """`r1 grpo` on these prompts, a step at a time."""
+    """`r1 grpo` on these prompts, a step at a time; `shape` as in `open`."""
+    if shape is not None:
+        tokenizer = load_tokenizer(model)
+        model = str(settings["output"].with_name("policy"))
+        save_model(build_model(ModelConfig.from_dict(shape), torch.bfloat16), Path(model))
+        tokenizer.save(Path(model))
 
     def make_generator(policy: LanguageModel, tokenizer: Tokenizer, config: EngineConfig) -> Engine:
         engine = SteppedEngine(policy, tokenizer, config)
@@ -210,10 +219,9 @@ def train(
 
     task_module.TASKS["checksum"] = lambda _: ChecksumTask(tuple(prompts))
     config = GrpoConfig(
-        output=Path(tempfile.mkdtemp()) / "run", model=model, dtype=dtype, device=device,
-        task=TaskConfig(name="checksum"), group_size=group_size, questions_per_step=len(prompts),
+        model=model, task=TaskConfig(name="checksum"), questions_per_step=len(prompts),
         max_tokens=num_tokens, updates_per_rollout=1, kl_coefficient=0.0, learning_rate=1e-6,
-        reward_weights={"accuracy": 1.0}, save_every=10_000, **more,
+        reward_weights={"accuracy": 1.0}, save_every=10_000, **settings,
     )  # fmt: skip
     run_grpo(config, make_generator=make_generator)
 
