@@ -17,7 +17,7 @@ _SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _MAX_ROWS = {torch.bfloat16: 128, torch.float32: 512}
 _MAX_ROWS_WITH_AMX = 16
 # Rows up to which the product that reads weights as vectors is faster.
-_MAX_DOT_ROWS = 8
+_MAX_DOT_ROWS = 16
 
 
 def kernels_for(values: Tensor) -> Kernels | TrainingKernels | None:
