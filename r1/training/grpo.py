@@ -32,6 +32,7 @@ from r1.training.checkpoint import (
 )
 from r1.training.expert_balance import check_experts
 from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
+from r1.training.memory import fit_micro_batch
 from r1.training.optimizer import NonFiniteError, Optimizer
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
 from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
@@ -120,10 +121,11 @@ def load_sources(config: GrpoConfig) -> list[QuestionSource]:
 def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learner:
     """Open the policy, its frozen reference (where there is a KL) and the reward models.
 
-    Raises ValueError for one that cannot be opened.
+    Raises ValueError for one that cannot be opened, and when they do not fit the memory.
     """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     check_experts(model, config.experts)
+    config = fit_micro_batch(config, model, config.longest_reply)
     engine = config.engine
     if config.exact:
         make_exact(model)

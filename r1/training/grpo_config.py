@@ -178,6 +178,12 @@ class GrpoConfig(OptimizerConfig):
         """The mixture; a single task is a mixture of one."""
         return self.tasks if self.task is None else (TaskShare(task=self.task),)
 
+    @property
+    def longest_reply(self) -> int:
+        """The largest token limit of the run."""
+        limits = self.max_tokens
+        return limits if isinstance(limits, int) else max(limit.max_tokens for limit in limits)
+
     def max_tokens_at(self, step: int) -> int:
         """The reply limit of the step that follows `step` finished ones."""
         if isinstance(self.max_tokens, int):

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 from r1.engine.engine import EngineConfig
 from r1.evaluation.run_evaluate import EvaluateConfig
+from r1.models.language_model import LanguageModel, SequenceScorer
 from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import num_parameters
 from r1.training.grpo_config import GrpoConfig
+from r1.training.logprobs import MAX_LOGITS
 from r1.training.loop import LoopConfig
 from r1.training.rejection_sampling import SampleConfig
 
 VerbConfig = LoopConfig | GrpoConfig | SampleConfig | EvaluateConfig
+Bounded = TypeVar("Bounded", bound=LoopConfig | GrpoConfig)
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_LOGITS_IN_A_CHUNK = 2**24  # the bound that log-probs are computed under
+# Python, torch and its libraries.
+_RUNTIME_BYTES = 300_000_000
 
 
 def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
@@ -34,10 +39,10 @@ def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
     if isinstance(config, GrpoConfig):
         parts["reference"] = parameters * size if config.kl_coefficient else 0
         parts["reward models"] = parameters * size * len(config.reward_models)
-        limits = config.max_tokens
-        longest = limits if isinstance(limits, int) else max(limit.max_tokens for limit in limits)
         num_replies = config.group_size * config.questions_per_step * config.updates_per_rollout
-        parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_replies * longest)
+        parts["KV cache"] = _kv_cache_bytes(
+            config.engine, model, size, num_replies * config.longest_reply
+        )
     elif isinstance(config, SampleConfig):
         num_tokens = config.prompts_per_batch * config.samples_per_prompt * config.max_tokens
         parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_tokens)
@@ -69,27 +74,60 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes / 1000:.0f} kB"
 
 
+def fit_micro_batch(
+    config: Bounded, model: LanguageModel | SequenceScorer, longest: int
+) -> Bounded:
+    """The config with `micro_batch_tokens` lowered until the run keeps to `max_memory_bytes`.
+
+    `longest` is the longest sequence: a forward pass never has less. Raises ValueError
+    when the run cannot keep to the bound. Without a bound the config comes back as it is.
+    """
+    bound = config.max_memory_bytes
+    if bound is None:
+        return config
+
+    def planned(tokens: int) -> dict[str, int]:
+        update = {"micro_batch_tokens": tokens, "dtype": str(model.dtype).removeprefix("torch.")}
+        return estimate_memory(config.model_copy(update=update), model.config)
+
+    if sum((least := planned(longest)).values()) > bound:
+        raise ValueError(
+            f"max_memory_bytes ({format_bytes(bound)}) is too little for sequences of {longest:,} "
+            f"tokens: {describe_memory(least)}"
+        )
+    # The plan grows with the tokens, evenly or not at all.
+    tokens = max(longest, config.micro_batch_tokens)
+    while sum(planned(tokens).values()) > bound:
+        tokens = max(longest, tokens * 7 // 8)
+    return config.model_copy(update={"micro_batch_tokens": tokens})
+
+
 def _training_parts(
     config: LoopConfig | GrpoConfig, model: ModelConfig, parameters: int, size: int
 ) -> dict[str, int]:
     is_half = size == 2
+    logits = min(config.micro_batch_tokens * model.vocab_size, MAX_LOGITS)
     return {
         "fp32 masters": parameters * 4 * is_half,
-        # Of half-precision weights the sum is kept in fp32, beside the gradient itself.
-        "gradients": parameters * (4 + 2 * is_half),
+        "gradients": parameters * 4,
         "moments": parameters * 8,
         "activations": config.micro_batch_tokens * _activation_bytes_per_token(model, size),
-        # The chunk's logits, its softmax, and the gradient.
-        "logits": min(config.micro_batch_tokens * model.vocab_size, _LOGITS_IN_A_CHUNK) * 4 * 3,
+        # A chunk's logits, turned into their gradients in place, and the head's gradient:
+        # its own, and where weights are half-precision the embedding's.
+        "logits": logits * size + model.vocab_size * model.hidden_size * size * (1 + is_half),
+        "runtime": _RUNTIME_BYTES,
     }
 
 
 def _activation_bytes_per_token(model: ModelConfig, size: int) -> int:
-    """What a layer keeps for its backward pass: inputs of norms, linears, rotations, SDPA."""
+    """What a layer keeps for its backward pass: the inputs of its norms, products and gate,
+    attention's queries, keys, values and result."""
     query = model.num_attention_heads * model.head_dim
     keys = model.num_key_value_heads * model.head_dim
-    layer = 8 * model.hidden_size + 4 * model.intermediate_size + 3 * query + 3 * keys
-    return model.num_hidden_layers * layer * size
+    layer = 4 * model.hidden_size + 3 * model.intermediate_size + 2 * query + 2 * keys
+    # One layer's backward pass at a time: gradients of keys and values, by head, in fp32.
+    passing = 2 * query * 4 + 4 * model.intermediate_size * size
+    return model.num_hidden_layers * layer * size + passing
 
 
 def _kv_cache_bytes(

@@ -43,6 +43,8 @@ class OptimizerConfig(Config):
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
+    max_memory_bytes: int | None = Field(default=None, ge=1)
+    """The run keeps to it by smaller micro-batches, or refuses to start; None is no bound."""
 
 
 def learning_rate_at(config: OptimizerConfig, step: int, total_steps: int) -> float:

@@ -30,6 +30,7 @@ from r1.training.loop import (
     run_steps,
 )
 from r1.training.losses import sft_loss
+from r1.training.memory import fit_micro_batch
 from r1.training.packing import pack_targets
 from r1.training.sft_data import (
     EncodedRows,
@@ -75,6 +76,10 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
         write_json(run.path / "data.json", data_summary(train, held_out))
         model = _start_model(config, source)
         check_vocabulary(tokenizer, model.config, source)
+        longest = max(
+            len(sequence) for row in (*train.rows, *held_out.rows) for sequence in row.sequences
+        )
+        config = fit_micro_batch(config, model, longest)
         balance = ExpertBalance(model, config.experts, mtp_loss_weight=config.mtp_loss_weight)
         training = Training(
             "sft",

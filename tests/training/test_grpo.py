@@ -206,6 +206,21 @@ def test_a_backend_with_its_own_weights_gives_the_same_run(
     assert weights_of(run_grpo(config, make_generator=apart)) == weights_of(shared)
 
 
+def test_the_order_in_which_replies_finish_changes_no_weight(
+    tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
+) -> None:
+    """All replies at once, three at a time, and preempted again and again; grades in any order."""
+    engines = ({"num_blocks": 256}, {"max_num_seqs": 3}, {"num_blocks": 12, "block_size": 4})
+    weights = []
+    for number, engine in enumerate(engines):
+        folder = tmp_path / str(number)
+        settings = {"engine": engine, "num_grading_threads": 1 + number, "exact": True}
+        weights.append(
+            weights_of(run_grpo(make_config(folder, tiny_policy, letter_task, **settings)))
+        )
+    assert weights[1] == weights[0] and weights[2] == weights[0]
+
+
 def test_several_updates_a_rollout_drift_from_the_policy_that_sampled(
     tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
 ) -> None:

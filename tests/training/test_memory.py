@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,12 @@ from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import num_parameters
 from r1.tasks.task import TaskConfig
 from r1.training.grpo_config import GrpoConfig
-from r1.training.memory import describe_memory, estimate_memory, format_bytes
+from r1.training.memory import (
+    describe_memory,
+    estimate_memory,
+    fit_micro_batch,
+    format_bytes,
+)
 from r1.training.rejection_sampling import SampleConfig
 from r1.training.sft import SftConfig
 
@@ -51,14 +58,16 @@ def test_training_in_fp32_and_in_bf16() -> None:
         8 * count,
     )
     assert "fp32 masters" not in single
-    assert single["logits"] == 10 * 50 * 4 * 3
+    assert single["logits"] == 10 * 50 * 4 + 50 * 32 * 4
     half = estimate_memory(config.model_copy(update={"dtype": "bfloat16"}), MODEL)
     assert (half["weights"], half["fp32 masters"], half["gradients"]) == (
         2 * count,
         4 * count,
-        6 * count,
+        4 * count,
     )
-    assert half["activations"] * 2 == single["activations"]
+    # All but the gradients of keys and values, which are summed in fp32.
+    passing = 10 * 2 * 32 * 4
+    assert (half["activations"] - passing) * 2 == single["activations"] - passing
     named = replace(MODEL, extra={"torch_dtype": "bfloat16"})
     assert estimate_memory(config, named) == half
 
@@ -104,3 +113,64 @@ def test_sizes_read_well() -> None:
     assert describe_memory({"small": 10**6, "large": 2 * 10**9}) == (
         "about 2.0 GB: large 2.0 GB, small 1.0 MB"
     )
+
+
+def test_micro_batches_keep_to_the_bound_or_the_run_is_refused() -> None:
+    model = build_model(MODEL)
+    config = SftConfig(output=Path("o"), model="m", data=Path("d"), micro_batch_tokens=100_000)
+    assert fit_micro_batch(config, model, 50) is config
+    free = sum(estimate_memory(config.model_copy(update={"dtype": "float32"}), MODEL).values())
+    bound = free - 100_000_000
+    bounded = config.model_copy(update={"max_memory_bytes": bound})
+    tokens = fit_micro_batch(bounded, model, 50).micro_batch_tokens
+    assert 50_000 < tokens < 100_000
+    assert fit_micro_batch(bounded, model, tokens).micro_batch_tokens == tokens
+    with pytest.raises(ValueError, match="is too little for sequences of 200,000 tokens: about"):
+        fit_micro_batch(bounded, model, 200_000)
+
+
+@pytest.mark.slow
+def test_the_plan_is_within_a_fifth_of_what_training_takes(tmp_path: Path) -> None:
+    """In processes of their own: a bf16 model of 19M parameters, steps of 2 micro-batches."""
+    for tokens in (1024, 4096):
+        out = subprocess.run(
+            [sys.executable, "-c", _STEPS, str(tokens)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        planned, measured = map(int, out)
+        assert 0.8 < measured / planned < 1.2, (tokens, planned, measured)
+
+
+_STEPS = """
+import resource, sys
+from pathlib import Path
+import numpy as np, torch
+from r1.allocator import keep_freed_memory
+from r1.models.architectures import build_model
+from r1.models.model_config import ModelConfig
+from r1.training.expert_balance import ExpertBalance, ExpertConfig
+from r1.training.loop import EncodedRow
+from r1.training.memory import estimate_memory
+from r1.training.optimizer import Optimizer
+from r1.training.packing import TokenSequence
+from r1.training.sft import SftConfig, sft_losses
+keep_freed_memory()
+tokens = int(sys.argv[1])
+shape = ModelConfig(
+    architecture="LlamaForCausalLM", vocab_size=20_000, hidden_size=384, intermediate_size=1024,
+    num_hidden_layers=8, num_attention_heads=6, num_key_value_heads=2, head_dim=64,
+    tie_word_embeddings=True,
+)
+model = build_model(shape, torch.bfloat16)
+config = SftConfig(output=Path("o"), model="m", dtype="bfloat16", micro_batch_tokens=tokens)
+optimizer, rng = Optimizer(model, config, 10), np.random.default_rng(0)
+rows = [
+    EncodedRow((TokenSequence.of([1], rng.integers(0, 20_000, tokens // 4).tolist()),))
+    for _ in range(8)
+]
+for _ in range(2):
+    for micro in sft_losses(ExpertBalance(model, ExpertConfig()), rows, tokens, range(8)):
+        optimizer.backward(micro.loss)
+    optimizer.step()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(sum(estimate_memory(config, shape).values()), peak)
+"""
