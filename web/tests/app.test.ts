@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { App, fileName } from "../src/app/app";
+import { ApiFailure } from "../src/api/client";
 import { FakeServer, messageOf, PAGE } from "./fake_server";
 
 let server: FakeServer;
@@ -100,6 +101,17 @@ test("a refused message comes back into the box, and the notice says why", async
   expect(app.notices.shown.value.map(({ text }) => text)).toEqual([
     "The server is busy. Try again in a moment.",
   ]);
+});
+
+test("a chat whose first message is refused does not stay", async () => {
+  const app = await startedApp();
+  app.draft.value = "Why?";
+  vi.spyOn(app.api, "reply").mockRejectedValueOnce(new ApiFailure(429, "busy"));
+  await app.send();
+  expect([server.chats.size, app.conversation.chat.value]).toEqual([0, null]);
+  expect(app.chatList.chats.value).toEqual([]);
+  await app.send();
+  expect(server.chats.size).toBe(1);
 });
 
 test("a reload in mid-stream goes on from the server's snapshot", async () => {

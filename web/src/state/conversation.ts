@@ -2,7 +2,7 @@
 import { batch, computed, signal, type Signal } from "@preact/signals";
 import { ApiFailure, type Api } from "../api/client";
 import { followReply } from "../api/stream";
-import type { Chat, Message, ReplyRequest } from "../api/types";
+import type { Chat, Message, ReplyRequest, ReplyStart } from "../api/types";
 import { t } from "../i18n";
 import type { Announcer } from "./announcer";
 import type { Connection } from "./connection";
@@ -94,20 +94,30 @@ export class Conversation {
 
   /** Ask for a reply; a first message makes the chat. Throws what the server refuses. */
   async send(request: ReplyRequest): Promise<void> {
-    const { api } = this.needs;
-    let chat = this.chat.peek();
-    if (!chat) {
-      chat = await api.newChat();
+    const known = this.chat.peek();
+    const chat = known ?? (await this.needs.api.newChat());
+    const start = await this.ask(chat, request, known === null);
+    // Another chat was opened meanwhile.
+    if (this.chat.peek()?.id !== known?.id) return;
+    if (known === null) {
       this.fill(chat, [], "loaded");
       this.needs.onChatChanged(chat);
     }
-    const start = await api.reply(chat.id, request);
-    if (this.chat.peek()?.id !== chat.id) return;
     const { user_message: question, assistant_message: reply } = start;
     this.put(question ? [question, reply] : [reply], reply.id);
     this.numAsked.value += 1;
     this.follow(reply.id);
     this.needs.onTurn(chat.id);
+  }
+
+  /** A chat that is made for a message goes with it when the server refuses the message. */
+  private async ask(chat: Chat, request: ReplyRequest, isNew: boolean): Promise<ReplyStart> {
+    try {
+      return await this.needs.api.reply(chat.id, request);
+    } catch (error) {
+      if (isNew) await this.needs.api.deleteChat(chat.id);
+      throw error;
+    }
   }
 
   async stop(): Promise<void> {
