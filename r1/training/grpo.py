@@ -239,12 +239,14 @@ def collect_groups(
         questions, drawn = rollouts.draw_questions(
             sources, drawn, count=wanted - num_kept, step=step, seed=config.seed
         )
-        with timer.phase("generate"):
-            prompts, asked = rollouts.generate_groups(
-                learner.generator, learner.tokenizer, questions, settings
-            )
+        with rollouts.grading_pool(config.num_grading_threads) as pool:
+            with timer.phase("generate"):
+                asked, jobs = rollouts.generate_groups(
+                    learner.generator, learner.tokenizer, questions, settings, pool
+                )
+            with timer.phase("grade"):
+                graded, completions = rollouts.grade_groups(asked, jobs)
         with timer.phase("grade"):
-            graded, completions = rollouts.grade_groups(prompts, asked, config.num_grading_threads)
             if step >= config.preference_from_step:
                 graded = rollouts.score_with_models(
                     graded, completions, learner.scorers, which=config.reward_models_on

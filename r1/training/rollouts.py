@@ -8,26 +8,38 @@ question's own draw, so that a resumed run repeats them exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from r1.records import Completion, GenerationRequest, Grade, Problem, Rollout, SamplingParams
+from r1.records import (
+    Completion,
+    GenerationRequest,
+    Grade,
+    Problem,
+    Rollout,
+    Sample,
+    SamplingParams,
+)
 from r1.rewards.length import soft_overlong_penalty
-from r1.tasks.task import grade_all
 from r1.text.prompts import build_prompt, completion_of
 from r1.training.advantages import group_advantages
 
 if TYPE_CHECKING:
     from r1.generator import Generator
     from r1.tasks.task import Task
-    from r1.text.prompts import Prompt, PromptStyle
+    from r1.text.prompts import PromptStyle
     from r1.text.tokenizer import Tokenizer
 
 OVERLONG = "overlong"
+
+# By (request, sample): the grade of a reply, and the reply as it was graded.
+GradingJobs = dict[tuple[str, int], "Future[tuple[Grade, Completion]]"]
 
 
 @dataclass(frozen=True)
@@ -120,8 +132,12 @@ def generate_groups(
     tokenizer: Tokenizer,
     questions: Sequence[Question],
     settings: RolloutSettings,
-) -> tuple[list[Prompt], list[Group]]:
-    """Answer every question `group_size` times; the groups are not graded yet."""
+    pool: Executor,
+) -> tuple[list[Group], GradingJobs]:
+    """Answer every question `group_size` times; each reply is graded as soon as it ends.
+
+    The groups are not graded yet: `grade_groups` waits for the jobs.
+    """
     prompts = [
         build_prompt(tokenizer, q.problem.question, settings.prompt_style, q.task.instruction)
         for q in questions
@@ -136,34 +152,53 @@ def generate_groups(
         )
         for question, prompt in zip(questions, prompts, strict=True)
     ]
+    asked = {q.stream: (q, prompt) for q, prompt in zip(questions, prompts, strict=True)}
+    jobs: GradingJobs = {}
+
+    def grade(sample: Sample) -> None:
+        question, prompt = asked[sample.request_id]
+        key = sample.request_id, sample.sample_index
+        jobs[key] = pool.submit(_grade, question, completion_of(prompt, sample))
+
     ungraded = Grade(reward=None, reason="not graded yet")
     groups = [
         Group(question, tuple(Rollout(question.problem, sample, ungraded) for sample in samples))
-        for question, samples in zip(questions, generator.generate(requests), strict=True)
+        for question, samples in zip(questions, generator.generate(requests, grade), strict=True)
     ]
-    return prompts, groups
+    return groups, jobs
+
+
+@contextmanager
+def grading_pool(num_threads: int) -> Iterator[Executor]:
+    """Threads that keep several verifier processes busy, beside the generation."""
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="grade")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _grade(question: Question, completion: Completion) -> tuple[Grade, Completion]:
+    return question.task.grade(question.problem, completion), completion
 
 
 def grade_groups(
-    prompts: Sequence[Prompt], groups: Sequence[Group], num_threads: int
+    groups: Sequence[Group], jobs: GradingJobs
 ) -> tuple[list[Group], list[list[Completion]]]:
-    """Grade every rollout by its own task, all the samples of a task at once.
+    """The groups with the grades of their jobs, whatever the order in which they end.
 
     Also returns the completions as graded, for reward models to read.
     """
-    completions = [
-        [completion_of(prompt, rollout.sample) for rollout in group.rollouts]
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]
-    graded: list[Group] = list(groups)
-    tasks = {id(group.question.task): group.question.task for group in groups}
-    for key, task in tasks.items():
-        members = [i for i, group in enumerate(groups) if id(group.question.task) == key]
-        pairs = [(groups[i].question.problem, c) for i in members for c in completions[i]]
-        grades = iter(grade_all(task, pairs, num_threads))
-        for i in members:
-            rollouts = tuple(replace(r, grade=next(grades)) for r in groups[i].rollouts)
-            graded[i] = replace(groups[i], rollouts=rollouts)
+    graded, completions = [], []
+    for group in groups:
+        samples = [rollout.sample for rollout in group.rollouts]
+        results = [jobs[sample.request_id, sample.sample_index].result() for sample in samples]
+        rollouts = tuple(
+            replace(rollout, grade=grade)
+            for rollout, (grade, _) in zip(group.rollouts, results, strict=True)
+        )
+        graded.append(replace(group, rollouts=rollouts))
+        completions.append([completion for _, completion in results])
     return graded, completions
 
 
