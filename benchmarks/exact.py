@@ -79,14 +79,14 @@ def random_requests(
                 max_tokens=int(rng.integers(1, 5 * scale)), temperature=temperature
             ),
         )
-        for index in range(12)
+        for index in range(24)
     ]
 
 
 def random_engine(rng: np.random.Generator, model: LanguageModel) -> Engine:
     is_tiny_head = model.config.head_dim % 16 != 0
     block_size = int(rng.choice([4, 5, 16] if is_tiny_head else [16, 32]))
-    max_num_seqs = int(rng.integers(4, 40))
+    max_num_seqs = int(rng.integers(4, 100))
     config = EngineConfig(
         exact=True,
         block_size=block_size,
