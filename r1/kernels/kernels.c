@@ -1,18 +1,11 @@
-// The one file that is compiled: every kernel for both dtypes. See native.py.
+// What is compiled: every kernel, once for each dtype (-DDTYPE_BITS=16 or 32). See native.py.
 #include "vectors.h"
 
+#if DTYPE_BITS == 16
 #include "dtype_bf16.h"
-#include "attention.h"
-#include "linear.h"
-#include "pointwise.h"
-#include "pointwise_backward.h"
-#include "quantized.h"
-#include "sampling.h"
-#include "segments.h"
-#include "targets.h"
-#include "dtype_end.h"
-
+#else
 #include "dtype_f32.h"
+#endif
 #include "attention.h"
 #include "linear.h"
 #include "pointwise.h"
@@ -21,10 +14,11 @@
 #include "sampling.h"
 #include "segments.h"
 #include "targets.h"
-#include "dtype_end.h"
 
+#if DTYPE_BITS == 16
 // Calls no OpenMP: it runs where there may be no runtime.
 int r1_self_test(void) {
     float16 ones = broadcast(1.0f);
     return (int)(sum_lanes(exp_lanes(ones - ones)) + 26.5f);
 }
+#endif
