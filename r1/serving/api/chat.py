@@ -16,6 +16,8 @@ from r1.serving.api.replies import Delta, ReplyReader
 from r1.serving.api.requests import ChatRequest
 from r1.serving.api.service import Reply, Service, total_counts
 
+TOO_LONG = "context_length_exceeded"
+
 
 def answer_chat(service: Service, body: ChatRequest) -> LiveResponse:
     """The response to a chat request; the model begins when the response does."""
@@ -85,7 +87,7 @@ def _check_length(service: Service, prompt: ModelPrompt) -> None:
         message = (
             f"the prompt has {len(prompt.ids)} tokens; this model reads and writes {longest} in all"
         )
-        raise ApiError(400, message, code="context_length_exceeded", param="messages")
+        raise ApiError(400, message, code=TOO_LONG, param="messages")
 
 
 # ---------------------------------------------------------------- streamed

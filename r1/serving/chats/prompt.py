@@ -52,7 +52,7 @@ async def find_sources(
         room = None if max_model_len is None else max(200, max_model_len // 2)
         found = await search.find_sources(question, earlier, room)
     except SearchError as error:
-        return {"error": clean_line(f"answered without a web search: {error}")[:1024]}
+        return no_search(str(error))
     return {
         "search_query": storable(found.query),
         "sources": tuple(
@@ -68,6 +68,12 @@ async def find_sources(
             for source in found.sources
         ),
     }
+
+
+def no_search(why: str) -> dict[str, Any]:
+    """The fields of a reply that had to do without its search."""
+    error = clean_line(f"answered without a web search: {why}")[:1024]
+    return {"search_query": None, "sources": (), "error": error}
 
 
 def build_request(

@@ -8,16 +8,23 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from r1.serving.api.chat import prepare_replies
+from r1.serving.api.chat import TOO_LONG, prepare_replies
 from r1.serving.api.errors import ApiError
 from r1.serving.api.service import Reply, Service
 from r1.serving.chats.database import Database, error_line
 from r1.serving.chats.file_store import FileStore
 from r1.serving.chats.live_reply import LiveReply
-from r1.serving.chats.prompt import ReplyWish, build_request, file_ids, find_sources
+from r1.serving.chats.prompt import (
+    ReplyWish,
+    build_request,
+    file_ids,
+    find_sources,
+    no_search,
+)
 from r1.serving.chats.records import Message, Status
 from r1.serving.chats.reply_store import BEAT_SECONDS, BegunReply, ReplyStore
 from r1.serving.files.documents import Document
@@ -107,15 +114,28 @@ class ReplyWriter:
     # ------------------------------------------------------------ one reply
 
     async def _write(self, writing: _Writing) -> None:
-        live, history = writing.live, writing.begun.history
+        live = writing.live
         if writing.wish.is_search:
             await self._find_sources(writing)
-        documents = await self._database.run(self._files.documents, file_ids(history))
-        replies = await asyncio.to_thread(self._prepare, writing, documents)
+        replies = await self._replies(writing)
         live.counts = replies[0].reader.counts
         async with aclosing(self._service.deltas(replies)) as deltas:
             async for _, delta in deltas:
                 live.add(delta)
+
+    async def _replies(self, writing: _Writing) -> list[Reply]:
+        """What is asked of the model; without what was found where that is too long for it."""
+        ids = file_ids(writing.begun.history)
+        documents = await self._database.run(self._files.documents, ids)
+        try:
+            return await asyncio.to_thread(self._prepare, writing, documents)
+        except ApiError as error:
+            has_sources = writing.wish.is_search and writing.live.message.sources
+            if error.code != TOO_LONG or not has_sources:
+                raise
+        longest = self._service.model.max_model_len or 0
+        await self._found(writing, no_search(f"this model takes only {longest:,} tokens in all"))
+        return await asyncio.to_thread(self._prepare, writing, documents)
 
     def _prepare(self, writing: _Writing, documents: Mapping[str, Document]) -> list[Reply]:
         """In a thread: long texts are searched, rendered and encoded."""
@@ -124,10 +144,14 @@ class ReplyWriter:
         return prepare_replies(self._service, body)[0]
 
     async def _find_sources(self, writing: _Writing) -> None:
-        live, longest = writing.live, self._service.model.max_model_len
-        live.found(**await find_sources(self._search, writing.begun.history, longest))
+        longest = self._service.model.max_model_len
+        history = writing.begun.history
+        await self._found(writing, await find_sources(self._search, history, longest))
+
+    async def _found(self, writing: _Writing, fields: Mapping[str, Any]) -> None:
+        writing.live.found(**fields)
         with suppress(SQLAlchemyError):  # the whole message is stored again at the end
-            await self._database.run(self._store.describe, live.message)
+            await self._database.run(self._store.describe, writing.live.message)
 
     async def _keep(self, writing: _Writing) -> None:
         """Wait for the end of a reply, whatever it is, and store it."""

@@ -24,7 +24,7 @@ from r1.text.tokenizer import Tokenizer
 
 
 class CountingModel:
-    """Counts for ever, a number every 5 ms."""
+    """Counts for ever, a number every 5 ms; asked to wait, it waits after 60."""
 
     is_reasoning = True
     tokenizer: Tokenizer | None = None
@@ -39,7 +39,11 @@ class CountingModel:
     async def stream(
         self, prompt: ModelPrompt, settings: ReplySettings
     ) -> AsyncGenerator[list[ModelChunk], None]:
+        assert prompt.chat is not None
+        is_to_wait = prompt.chat.messages[-1].content == "wait"
         for number in range(10**9):
+            if is_to_wait and number == 60:
+                await asyncio.Event().wait()
             await asyncio.sleep(0.005)
             yield [ModelChunk(f"{number} " if number != 20 else "</think>")]
 
@@ -50,14 +54,14 @@ class CountingModel:
         return None
 
 
-def main(url: str) -> None:
-    """Serve on a free port, which is printed."""
+def main(url: str, port: int = 0) -> None:
+    """Serve on a port (0: a free one), which is printed."""
     app = build_app(CountingModel(), ServerSettings(port=0, loop_tokens=0))
     add_page(app, open_database(url), None)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     print(listener.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -161,6 +161,15 @@ def test_a_search_that_fails_is_told_and_the_question_answered(
     assert page.model.chats[-1].messages[0].content == "q"
 
 
+def test_what_is_found_is_left_out_where_it_does_not_fit(make_page: MakePage) -> None:
+    page = make_page(tiny_engine_model(), search=ScriptedSearch())
+    done = page.say(page.new_chat(), "17 + 25 =", search=True, settings={"max_tokens": 4})
+    assert (done["status"], done["sources"], done["search_query"]) == ("done", [], None)
+    why = "this model takes only 1,024 tokens in all"
+    assert done["error"] == f"answered without a web search: {why}"
+    assert done["usage"]["completion_tokens"] == 4
+
+
 def test_control_tokens_in_files_and_pages_are_text(make_page: MakePage) -> None:
     engine_model = tiny_engine_model()
     prompts = []

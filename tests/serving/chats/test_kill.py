@@ -21,10 +21,10 @@ NUM_REPLIES = 4
 
 
 @contextmanager
-def server(url: str) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
+def server(url: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
     paths = os.pathsep.join([str(SERVER.parents[3]), *sys.path])
     process = subprocess.Popen(
-        [sys.executable, str(SERVER), url],
+        [sys.executable, str(SERVER), url, str(port)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": paths},

@@ -37,7 +37,7 @@ CHROMIUM_ARGUMENTS = (
     "--disable-sync",
 )
 # A loaded machine is slow; nothing here is about time.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
@@ -58,10 +58,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+def find_chromium() -> str | None:
+    """The browser's path: $R1_CHROMIUM, or `chromium` where programs are looked for."""
+    return os.environ.get("R1_CHROMIUM") or shutil.which("chromium")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Chromium without a screen, one for all tests."""
-    path = os.environ.get("R1_CHROMIUM") or shutil.which("chromium")
+    path = find_chromium()
     if path is None:
         pytest.skip("chromium not found: install it, or name it in R1_CHROMIUM")
     if not (PAGE_FOLDER / "index.html").is_file():
@@ -154,7 +159,9 @@ class Reader:
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.address + path)
-        expect(self.box.or_(self.page.get_by_role("dialog"))).to_be_visible()
+        # The model's name is there when the server has said what it offers.
+        ready = self.page.locator(".model-name").or_(self.page.get_by_role("dialog"))
+        expect(ready.first).to_be_visible()
 
     def ask(self, text: str) -> None:
         """Send a question, and wait until its reply has begun."""
