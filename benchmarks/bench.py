@@ -109,18 +109,15 @@ def run_suites(
 ) -> None:
     """Measure, print and (with a page) write, suite by suite."""
     for name, (heading, measure) in suites.items():
+        bench.floors.reached.clear()
         lines = measure(bench)
-        versions = "; ".join(sorted(set(bench.arena.versions.values())))
-        lines += [*bench.arena.notes, *environment, f"Versions: {versions}."]
+        heads = ["floor: ours over the best other", "floor", "median", "sure", ""]
+        lines += [*table(heads, bench.floors.rows()), "", *bench.arena.notes, *environment]
+        lines.append(f"Versions: {'; '.join(sorted(set(bench.arena.versions.values())))}.")
         print(f"\n## {heading}\n", *lines, sep="\n", flush=True)
         if page is not None:
+            bench.floors.raise_and_save()
             write_section(page, heading, f"python benchmarks/bench.py --write {name}", lines)
-    heads = ["floor: ours over the best other", "floor", "median", "sure", ""]
-    lines = table(heads, bench.floors.rows())
-    print("\n## Floors\n", *lines, sep="\n")
-    if page is not None:
-        bench.floors.raise_and_save()
-        write_section(page, "Floors", "make bench", [*lines, "", *environment])
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ def in_turn(
     """
     found: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
     started = time.perf_counter()
+    print(f"{', '.join(contestants)}: in turn", file=sys.stderr, flush=True)
     for number in range(1 - rounds.warm_up, 1 + rounds.most):
         if number > rounds.least:
             elapsed = time.perf_counter() - started

@@ -7,10 +7,12 @@ Standard library only, because it runs in each peer's own environment. A request
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
 import re
+import signal
 import sys
 import threading
 import time
@@ -24,6 +26,8 @@ Operation = Callable[..., Mapping[str, Any]]
 
 def serve(operations: Mapping[str, Operation]) -> None:
     """Answer requests until the input ends. What libraries print goes to stderr."""
+    # A frozen process would outlive a killed parent: PR_SET_PDEATHSIG of prctl(2).
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
