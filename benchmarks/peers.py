@@ -9,6 +9,7 @@ machine (13 minutes on two quiet cores). What is there already is left alone.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,8 @@ def build(where: Path, name: str) -> None:
     folder = where / name
     venv.EnvBuilder(with_pip=True, clear=True).create(folder)
     python = folder / "bin" / "python"
+    # Of llama.cpp the library alone, not what shows images to it.
+    os.environ["CMAKE_ARGS"] = "-DLLAVA_BUILD=OFF"
     for arguments in PEERS[name]:
         _run(python, "-m", "pip", "install", "--quiet", *arguments)
     if name == "vllm":
