@@ -16,12 +16,13 @@ INSTALLED_DEV := $(VENV)/.r1-installed-dev
 PAGE := r1/serving/page/index.html
 PAGE_SOURCES := $(wildcard web/*.*) $(shell find web/src -type f)
 
-.PHONY: help quickstart test page bench bench-peers lint format clean
+.PHONY: help quickstart test test-page page bench bench-peers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, train a tiny R1 from a base model, report on it (about ten minutes)"
 	@echo "make test         set up and run the test suite (PYTEST_ARGS='-k engine' for a part)"
+	@echo "make test-page    test the chat page: its own tests, and a real browser (chromium)"
 	@echo "make page         build the chat page of r1 serve (needs Node.js 20.19 or newer)"
 	@echo "make bench        measure against the peers that are there (BENCH_ARGS='--quick steps' for a part)"
 	@echo "make bench-peers  set up transformers, TRL, vLLM and llama.cpp to measure against (5 GB in .bench/)"
@@ -39,6 +40,10 @@ quickstart: $(INSTALLED) $(PAGE)
 
 test: $(INSTALLED_DEV) $(PAGE)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-page: $(INSTALLED_DEV) page
+	@cd web && $(NPM) run --silent check && $(NPM) test --silent
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --with browser tests/serving/page
 
 page:
 	@command -v $(NPM) >/dev/null || \

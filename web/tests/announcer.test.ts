@@ -18,6 +18,7 @@ test.each([
 
 test("marks are not read aloud", () => {
   expect(spoken("## So\n- **two** `x` [see](https://x.y) [citation:3]")).toBe("So two x see");
+  expect(spoken("| a | b |\n|:--|---:|\n| 1 | -2 |\n\n---\nEnd")).toBe("a b 1 -2 End");
 });
 
 test("sentences are said as they end, together at a calm pace, and the rest at the end", () => {

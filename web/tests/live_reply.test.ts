@@ -56,6 +56,14 @@ test("saved means that every character shown is stored, counted as the server co
   expect(saved).toEqual([false, false, true, false, true]);
 });
 
+test("the end is told once, though a frame was waiting for more", () => {
+  const { reply, saved, drawFrame } = live();
+  reply.take({ name: "content", text: "End." });
+  reply.take({ name: "done", message: messageOf("m", null, { status: "done", content: "End." }) });
+  drawFrame();
+  expect(saved).toEqual([true]);
+});
+
 test("the time of a thought is taken until the server tells it", () => {
   const { message, reply, drawFrame, wait } = live();
   reply.take({ name: "reasoning", text: "hm" });

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from r1.serving.api.settings import ServerSettings
 from r1.serving.chats.database import open_database
 from r1.serving.chats.page import add_page
-from r1.serving.search.web_search import FoundSources, Source
+from r1.serving.search.web_search import FoundSources, Source, WebSearch
 from tests.serving.api.conftest import LiveServer
 from tests.serving.chats.conftest import Page as Server
 from tests.serving.page.conftest import (
@@ -106,11 +106,11 @@ def main(folder: Path) -> None:
     """Take all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=PATIENCE_SECONDS * 1000)
-    model, search = ScriptedModel(), Library()
+    model, search = ScriptedModel(), cast(WebSearch, Library())
     settings = ServerSettings(port=0, model_name="DeepSeek-R1", drain_seconds=1)
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
         database = open_database(f"sqlite:///{data}/chats.sqlite3")
-        page: Any = functools.partial(add_page, database=database, search=search)
+        page = functools.partial(add_page, database=database, search=search)
         with LiveServer(model, settings, page) as live:
             server = Server(live, model, database)
             browser = playwright.chromium.launch(

@@ -29,7 +29,14 @@ def exported(outputs: list[dict[str, Any]]) -> dict[str, Any]:
         messages.append(question | shared | {"content": output["name"]})
         text = {"content": output["text"], "reasoning_content": output["text"]}
         messages.append(reply | shared | text | {"model": "tiny"})
-    chat = {"title": "<img src=x onerror=alert(1)>", "leaf_id": messages[-1]["id"]}
+    chat = {
+        "id": "f" * 32,
+        "title": "<img src=x onerror=alert(1)>",
+        "is_pinned": False,
+        "created_at": now,
+        "updated_at": now,
+        "leaf_id": messages[-1]["id"],
+    }
     return {"format": "r1-chat", "version": 1, "chat": chat, "messages": messages, "files": []}
 
 

@@ -4,7 +4,7 @@ import type { ReplyEvent } from "../api/stream";
 import type { Message } from "../api/types";
 
 /** Run soon, once: at the next frame, or by a timer where a hidden page draws no frames. */
-export type Schedule = (run: () => void) => void;
+export type Schedule = (run: () => unknown) => void;
 
 export const atNextFrame: Schedule = (run) => {
   if (document.hidden) setTimeout(run, 250);
@@ -65,7 +65,8 @@ export class LiveReply {
   private showSoon(): void {
     if (this.isScheduled) return;
     this.isScheduled = true;
-    this.schedule(() => this.flush());
+    // The end may have been shown in between: it is shown once.
+    this.schedule(() => this.isScheduled && this.flush());
   }
 
   private flush(): void {

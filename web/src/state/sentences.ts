@@ -15,6 +15,8 @@ export function spoken(markdown: string): string {
   return markdown
     .replace(/\[citation:\d+\]/g, "")
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, "$1")
+    // The line under a table's head.
+    .replace(/^[ \t]*[|:-][-|: \t]*-[-|: \t]*$/gm, "")
     .replace(/^\s*(?:[-*+]|#{1,6}|>|```\w*)\s*/gm, "")
     .replace(/[*_`|]+/g, "")
     .replace(/\s+/g, " ")
