@@ -12,9 +12,15 @@ from playwright.sync_api import expect
 from tests.serving.page.conftest import Reader
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-OUTPUTS = json.loads((REPOSITORY / "web/src/markdown/hostile_outputs.json").read_text())
-# Long ones are about time; they are measured by the tests of web/.
-STREAMED = [output for output in OUTPUTS if len(output["text"]) < 2_000]
+TABLE = json.loads((REPOSITORY / "web/src/markdown/hostile_outputs.json").read_text())
+OUTPUTS = [output for output in TABLE if "repeat" not in output]
+LONG_OUTPUTS = [output for output in TABLE if "repeat" in output]
+
+
+def whole_text(output: dict[str, Any]) -> str:
+    """As `wholeText` of hostile_outputs.ts."""
+    repeated = output["text"] * output.get("repeat", 1)
+    return output.get("before", "") + repeated + output.get("after", "")
 
 
 def exported(outputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -27,7 +33,7 @@ def exported(outputs: list[dict[str, Any]]) -> dict[str, Any]:
         question = {"id": f"{2 * index:032x}", "parent_id": parent_id, "role": "user"}
         reply = {"id": f"{2 * index + 1:032x}", "parent_id": question["id"], "role": "assistant"}
         messages.append(question | shared | {"content": output["name"]})
-        text = {"content": output["text"], "reasoning_content": output["text"]}
+        text = {"content": whole_text(output), "reasoning_content": output["text"]}
         messages.append(reply | shared | text | {"model": "tiny"})
     chat = {
         "id": "f" * 32,
@@ -50,11 +56,15 @@ def check_all(reader: Reader, outputs: list[dict[str, Any]], scope: str) -> None
             assert drawn.locator(selector).count() > 0, (output["name"], selector)
 
 
+def open_chat(reader: Reader, outputs: list[dict[str, Any]]) -> None:
+    chat = reader.server.json("POST", "/api/chats/import", exported(outputs))
+    reader.page.goto(f"{reader.address}/#/chat/{chat['id']}")
+    expect(reader.replies).to_have_count(len(outputs))
+
+
 def test_hostile_outputs_in_a_finished_chat(reader: Reader) -> None:
     assert len(OUTPUTS) >= 30
-    chat = reader.server.json("POST", "/api/chats/import", exported(OUTPUTS))
-    reader.page.goto(f"{reader.address}/#/chat/{chat['id']}")
-    expect(reader.replies).to_have_count(len(OUTPUTS))
+    open_chat(reader, OUTPUTS)
     expect(reader.page.locator(".katex").first).to_be_attached()
     # Thoughts are drawn when they are opened.
     reader.page.evaluate("document.querySelectorAll('.thought-toggle').forEach(b => b.click())")
@@ -65,15 +75,19 @@ def test_hostile_outputs_in_a_finished_chat(reader: Reader) -> None:
     reader.check_nothing_ran()
 
 
+def test_endless_hostile_outputs_leave_the_page_usable(reader: Reader) -> None:
+    """How long each takes is tested in web/; here that all of them together end."""
+    open_chat(reader, LONG_OUTPUTS)
+    check_all(reader, LONG_OUTPUTS, ":scope > .md")
+    reader.say("Still there?")
+    expect(reader.answer).to_have_text("an answer")
+    reader.check_nothing_ran()
+
+
 def test_hostile_outputs_while_they_stream(reader: Reader) -> None:
-    chat_id = None
-    for output in STREAMED:
+    for output in OUTPUTS:
         reader.model.will_say(output["text"].replace("think>", ""), "</think>", output["text"])
-        if chat_id is None:
-            reader.say(output["name"])
-            chat_id = reader.page.url.rpartition("/")[2]
-        else:
-            reader.say(output["name"])
-    expect(reader.replies).to_have_count(len(STREAMED))
+        reader.say(output["name"])
+    expect(reader.replies).to_have_count(len(OUTPUTS))
     assert reader.page.url.startswith(reader.address)
     reader.check_nothing_ran()
