@@ -59,7 +59,7 @@ INLINE void NAME(write_tile)(const NAME(Target) *target, int64_t row, int64_t co
     if (up) {
         NAME(transpose)(up, ups);
         for (int j = 0; j < 8; j++)
-            values[j] = values[j] / (1.0f + exp_lanes(-values[j])) * ups[j];
+            values[j] = values[j] / one_plus_exp_of_minus(values[j]) * ups[j];
     }
     int64_t left = target->num_rows - row, width = target->num_outputs - column;
     int num_rows = left < LANES ? (int)left : LANES, num_columns = width < 8 ? (int)width : 8;
@@ -142,7 +142,7 @@ static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t 
         if (up && count == 1) NAME(dot_block)(1, from, steps, ups, gates);
         if (up && count == 2) NAME(dot_block)(2, from, steps, ups, gates);
         for (int v = 0; v < count; v++) {
-            float16 value = up ? sums[v] / (1.0f + exp_lanes(-sums[v])) * gates[v] : sums[v];
+            float16 value = up ? sums[v] / one_plus_exp_of_minus(sums[v]) * gates[v] : sums[v];
             float y[LANES];
             store_f32(y, value);
             int num_columns = width < 8 ? (int)width : 8;

@@ -54,7 +54,7 @@ void NAME(r1_gate)(SCALAR *out, const SCALAR *gate, const SCALAR *up, int64_t nu
         int64_t i = row * size, end = i + size;
         for (; i + LANES <= end; i += LANES) {
             float16 x = NAME(load)(gate + i);
-            NAME(store)(out + i, x / (1.0f + exp_lanes(-x)) * NAME(load)(up + i));
+            NAME(store)(out + i, x / one_plus_exp_of_minus(x) * NAME(load)(up + i));
         }
         for (; i < end; i++) {
             float x = NAME(to_float)(gate[i]);

@@ -34,7 +34,7 @@ void NAME(r1_gate_backward)(SCALAR *gate_gradient, SCALAR *up_gradient, const SC
 #pragma omp parallel for schedule(static) num_threads(num_threads)
     for (int64_t i = 0; i < size; i += LANES) {
         float16 x = NAME(load)(gate + i), g = NAME(load)(gradient + i);
-        float16 sigmoid = 1.0f / (1.0f + exp_lanes(-x));
+        float16 sigmoid = 1.0f / one_plus_exp_of_minus(x);
         NAME(store)(up_gradient + i, g * x * sigmoid);
         NAME(store)(gate_gradient + i, g * NAME(load)(up + i) * sigmoid * (1.0f + x * (1.0f - sigmoid)));
     }

@@ -95,6 +95,12 @@ INLINE float16 exp_lanes(float16 x) {
     return select_lanes(is_tiny, broadcast(0.0f), result);
 }
 
+// 1 + e^-x: a sigmoid is 1 over it, silu x over it. Below -88, where e^-x has no place in fp32,
+// both are next to 0 all the same.
+INLINE float16 one_plus_exp_of_minus(float16 x) {
+    return 1.0f + exp_lanes(-max_lanes(x, broadcast(-88.0f)));
+}
+
 // Memory of the calling thread that stays between calls; one buffer, for one kernel at a time.
 static void *scratch(size_t num_bytes) {
     static _Thread_local void *buffer;

@@ -52,6 +52,11 @@ def test_gate(shape: tuple[int, ...]) -> None:
     )
 
 
+def test_gates_far_below_zero_are_closed() -> None:
+    gate = torch.tensor([-80.0, -88.5, -100, -200, -3e4, -1e30, 0, 300]).repeat(2)
+    check(kernels().gate, lambda gate, up: F.silu(gate) * up, gate[None], torch.ones(1, 16))
+
+
 @pytest.mark.parametrize("head_dim", [8, 32, 64])
 def test_rotation_of_heads_in_a_wider_row(head_dim: int) -> None:
     torch.manual_seed(0)

@@ -84,6 +84,21 @@ def test_gated_linear(kernels: Kernels, dtype: torch.dtype, num_rows: int) -> No
     assert relative_error(both, expected) < 8 * tolerance(dtype)
 
 
+@pytest.mark.parametrize("max_dot_rows", [0, 16])
+def test_gates_far_below_zero_are_closed(
+    kernels: Kernels, dtype: torch.dtype, max_dot_rows: int
+) -> None:
+    values = torch.tensor([-80.0, -88.5, -100, -200, -3e4, -1e30, 0, 300]).repeat(4).to(dtype)
+    expected = F.silu(values.double())
+    found = kernels.gate(values.clone(), torch.ones_like(values))
+    torch.testing.assert_close(found.double(), expected, rtol=0.01, atol=1e-8)
+    # One input of 1 in 32: the products are the values themselves.
+    x, ones = torch.eye(1, 32, dtype=dtype), torch.ones(32, 32, dtype=dtype)
+    multiply = replace(kernels, max_dot_rows=max_dot_rows).linear
+    found = multiply(x, (values[:, None] * ones, ones), (None, None), is_gated=True)
+    torch.testing.assert_close(found[0].double(), expected, rtol=0.01, atol=1e-8)
+
+
 def test_a_row_does_not_depend_on_its_batch(kernels: Kernels, dtype: torch.dtype) -> None:
     x, weight = draw(100, 576, dtype=dtype), draw(200, 576, dtype=dtype)
     together = kernels.linear(x, (weight,), (None,))
