@@ -24,7 +24,8 @@ export type Dialog =
   | { kind: "delete"; chat: Chat }
   | { kind: "rename"; chat: Chat };
 
-const NO_FILES: PageInfo["files"] = { max_bytes: 0, max_files: 0, types: [] };
+/** Until the server has said what it takes, it is asked with whatever comes. */
+const NO_LIMITS: PageInfo["files"] = { max_bytes: Infinity, max_files: Infinity, types: [] };
 
 export class App {
   readonly preferences = new Preferences();
@@ -78,7 +79,7 @@ export class App {
     this.attachments = new Attachments(
       this.api,
       this.notices,
-      () => this.page.peek()?.files ?? NO_FILES,
+      () => this.page.peek()?.files ?? NO_LIMITS,
     );
     this.conversation = new Conversation({
       api: this.api,
