@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -19,6 +20,8 @@ from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 # What samples from a model: our engine, or a backend with a copy of the weights.
 GeneratorFactory = Callable[[LanguageModel, Tokenizer, EngineConfig], Generator]
+# In configs None keeps the checkpoint's own; auto is what the device multiplies fastest.
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def open_model(
@@ -32,15 +35,19 @@ def open_model(
     """
     path = resolve_model(name)
     place = choose_device(device)
-    if dtype == "auto":
-        chosen = fastest_dtype(place)
-    else:
-        chosen = None if dtype is None else parse_dtype(dtype)
+    chosen = choose_dtype(dtype, place)
     is_fp8 = not is_trained and dtype is None and has_fp8_matmul(place)
     model = load_language_model(path, dtype=chosen, device=place, is_fp8=is_fp8)
     tokenizer = load_tokenizer(path)
     check_vocabulary(tokenizer, model.config, path)
     return model, tokenizer
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype | None:
+    """The dtype of that name; `auto` is the device's fastest, None stays None."""
+    if name == "auto":
+        return fastest_dtype(device)
+    return None if name is None else parse_dtype(name)
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from r1.config import load_config
 from r1.engine.engine import Engine, EngineConfig
-from r1.engine.open_model import open_model
+from r1.engine.open_model import DtypeName, open_model
 from r1.evaluation.evaluate import (
     EvaluationSettings,
     asked_records,
@@ -39,7 +39,7 @@ class EvaluateConfig(EvaluationSettings):
     model: str
     task: TaskConfig
     engine: EngineConfig = EngineConfig()
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    dtype: DtypeName | None = None
     device: str = "auto"
 
 

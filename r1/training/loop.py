@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from r1.allocator import keep_freed_memory
+from r1.engine.open_model import DtypeName
 from r1.run_log import Progress, RunError, RunFolder, StepTimer, write_json
 from r1.training.checkpoint import capture, load_state, restore, save_state
 from r1.training.optimizer import NonFiniteError, Optimizer, OptimizerConfig
@@ -48,8 +48,8 @@ class LoopConfig(OptimizerConfig):
     batch_tokens: int | None = Field(default=None, ge=1)
     micro_batch_tokens: int = Field(default=8_192, ge=1)
     seed: int = Field(default=0, ge=0)
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """None keeps the checkpoint's own."""
+    dtype: DtypeName | None = None
+    """None keeps the checkpoint's own; auto is the fastest on the device."""
     device: str = "auto"
     save_every: int = Field(default=50, ge=1)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from r1.engine.engine import EngineConfig
+from r1.engine.open_model import choose_device, fastest_dtype
 from r1.evaluation.run_evaluate import EvaluateConfig
 from r1.models.language_model import LanguageModel, SequenceScorer
 from r1.models.model_config import ModelConfig
@@ -32,7 +33,7 @@ def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
     are taken to be of its size.
     """
     parameters = num_parameters(model)
-    size = _BYTES[config.dtype or checkpoint_dtype(model)]
+    size = _weight_bytes(config, model)
     parts = {"weights": parameters * size}
     if isinstance(config, LoopConfig | GrpoConfig):
         parts |= _training_parts(config, model, parameters, size)
@@ -100,6 +101,14 @@ def fit_micro_batch(
     while sum(planned(tokens).values()) > bound:
         tokens = max(longest, tokens * 7 // 8)
     return config.model_copy(update={"micro_batch_tokens": tokens})
+
+
+def _weight_bytes(config: VerbConfig, model: ModelConfig) -> int:
+    if config.dtype != "auto":
+        return _BYTES[config.dtype or checkpoint_dtype(model)]
+    # A plan may be made on another machine than the run's: every GPU's fastest has 2 bytes.
+    is_here = config.device in ("auto", "cpu")
+    return fastest_dtype(choose_device(config.device)).itemsize if is_here else 2
 
 
 def _training_parts(

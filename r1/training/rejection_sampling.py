@@ -18,7 +18,7 @@ from pydantic import Field
 
 from r1.config import Config
 from r1.engine.engine import Engine, EngineConfig
-from r1.engine.open_model import GeneratorFactory, open_model
+from r1.engine.open_model import DtypeName, GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.records import GenerationRequest, Problem, SamplingParams
 from r1.run_log import JsonlLog, Progress, RunFolder, write_json, write_jsonl
@@ -47,7 +47,7 @@ class SampleConfig(Config):
     """How the model is asked."""
     output_style: Literal["r1_zero", "chat"] = "chat"
     """How the SFT that reads the rows will ask."""
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: DtypeName | None = None
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from r1.atomic_files import atomic_folder
 from r1.config import Config, save_config
 from r1.config import load_config as load_settings
-from r1.engine.open_model import check_vocabulary, choose_device
-from r1.models.architectures import DTYPES, build_scorer
+from r1.engine.open_model import check_vocabulary, choose_device, choose_dtype
+from r1.models.architectures import build_scorer
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_model, save_model
 from r1.models.language_model import SequenceScorer
@@ -199,8 +199,8 @@ def _measure(
 
 
 def _start_model(config: RewardModelConfig, source: Path) -> SequenceScorer:
-    dtype = None if config.dtype is None else DTYPES[config.dtype]
-    model = load_model(source, dtype=dtype, device=choose_device(config.device))
+    device = choose_device(config.device)
+    model = load_model(source, dtype=choose_dtype(config.dtype, device), device=device)
     # A reward model can be trained further; a language model gets a new head.
     return model if isinstance(model, SequenceScorer) else build_scorer(model, seed=config.seed)
 

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 
 from r1.atomic_files import atomic_folder
-from r1.engine.open_model import check_vocabulary, choose_device
-from r1.models.architectures import DTYPES, build_model
+from r1.engine.open_model import check_vocabulary, choose_device, choose_dtype
+from r1.models.architectures import build_model
 from r1.models.catalogue import resolve_model
 from r1.models.hf_checkpoint import load_config, load_language_model, save_model
 from r1.models.language_model import LanguageModel
@@ -133,8 +133,8 @@ def _held_out_loss(
 
 
 def _start_model(config: SftConfig, source: Path) -> LanguageModel:
-    dtype = None if config.dtype is None else DTYPES[config.dtype]
     device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
     if config.init == "checkpoint":
         return load_language_model(source, dtype=dtype, device=device)
     model = build_model(load_config(source), dtype or torch.float32, device, seed=config.seed)

@@ -70,6 +70,11 @@ def test_training_in_fp32_and_in_bf16() -> None:
     assert (half["activations"] - passing) * 2 == single["activations"] - passing
     named = replace(MODEL, extra={"torch_dtype": "bfloat16"})
     assert estimate_memory(config, named) == half
+    # The fastest dtype: 2 bytes on every GPU, also where the plan is made without one.
+    auto = config.model_copy(update={"dtype": "auto", "device": "cuda"})
+    assert estimate_memory(auto, MODEL) == half
+    auto = auto.model_copy(update={"device": "cpu"})
+    assert estimate_memory(auto, MODEL)["weights"] in (2 * count, 4 * count)
 
 
 def test_reinforcement_adds_reference_and_cache() -> None:
