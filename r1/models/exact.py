@@ -143,7 +143,7 @@ def _multiply_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if missing:
         rows, weight = F.pad(rows, (0, missing)), F.pad(weight, (0, missing))
     fewest = None
-    if not rows.is_cuda:
+    if rows.device.type == "cpu":
         shape = (*weight.shape, bias is not None)
         fewest = fewest_rows(shape, rows.dtype, torch.get_num_threads())
     if fewest is not None:

@@ -270,7 +270,7 @@ class ExactPlan:
 def attention_kernels(query_NHK: Tensor) -> Kernels | None:
     """The C kernels, where they attend in exact mode."""
     head_dim = query_NHK.shape[-1]
-    if query_NHK.is_cuda or head_dim % TILE_TOKENS or head_dim > MAX_HEAD_DIM:
+    if query_NHK.device.type != "cpu" or head_dim % TILE_TOKENS or head_dim > MAX_HEAD_DIM:
         return None
     return kernels_of(query_NHK.dtype)
 

@@ -126,24 +126,27 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     check_experts(model, config.experts)
     config = fit_micro_batch(config, model, config.longest_reply)
-    engine = config.engine
-    if config.exact:
+    is_exact = config.exact or config.engine.exact
+    engine = config.engine.model_copy(update={"exact": is_exact})
+    if is_exact:
         make_exact(model)
-        engine = engine.model_copy(update={"exact": True})
     reference = None
     if config.kl_coefficient:
         reference = copy.deepcopy(model)
         if config.reference is not None:
             reference, _ = open_model(config.reference, dtype=config.dtype, device=config.device)
-            if config.exact:
+            if is_exact:
                 make_exact(reference)
         reference.requires_grad_(False)
+    generator = make_generator(model, tokenizer, engine)
+    if is_exact and not isinstance(generator, Engine):
+        raise ValueError("exact = true is r1's own engine's: another samples with its own bits")
     return Learner(
         config=config,
         model=model,
         tokenizer=tokenizer,
         optimizer=Optimizer(model, config, config.steps),
-        generator=make_generator(model, tokenizer, engine),
+        generator=generator,
         reference=reference,
         scorers={
             part: load_reward_model(path, device=config.device)

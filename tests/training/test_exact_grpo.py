@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from r1.engine.engine import Engine, EngineConfig
+from r1.generator import Generator
 from r1.models.architectures import build_model
 from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
@@ -124,3 +125,9 @@ def test_what_exact_mode_cannot_do_is_one_line(tiny_tokenizer: Tokenizer) -> Non
     model = build(tiny_tokenizer, 16, torch.float32)
     with pytest.raises(ValueError, match=r"^exact = true: the trainer's weights are not rounded"):
         Engine(model, tiny_tokenizer, EngineConfig(exact=True, quantize="int8"))
+
+
+def test_another_sampler_is_refused(letter_task: TaskConfig, tmp_path: Path) -> None:
+    config = GrpoConfig(output=tmp_path, model="tiny-student", task=letter_task, exact=True)
+    with pytest.raises(ValueError, match=r"^exact = true is r1's own engine's: another samples"):
+        run_grpo(config, make_generator=lambda *_: cast(Generator, object()))
