@@ -55,12 +55,13 @@ def logit_gradients(
 ) -> Tensor:
     """`weights_N` times the gradient of each target's log-prob, written over the logits."""
     functions = _functions(logits_NV.dtype) if logits_NV.device.type == "cpu" else None
-    weights_N = weights_N.float().contiguous()
+    # Named, so that copies live until the call.
+    targets_N, weights_N = targets_N.contiguous(), weights_N.float().contiguous()
     if functions is None or not logits_NV.is_contiguous():
         gradients_NV = (logits_NV.float() / temperature).sub_(lse_N[:, None]).exp_().neg_()
         gradients_NV[torch.arange(len(targets_N), device=targets_N.device), targets_N] += 1.0
         gradients_NV *= (weights_N / temperature)[:, None]
         return logits_NV.copy_(gradients_NV)
-    pointers = (t.data_ptr() for t in (logits_NV, targets_N.contiguous(), lse_N, weights_N))
+    pointers = (t.data_ptr() for t in (logits_NV, targets_N, lse_N, weights_N))
     functions[1](*pointers, *logits_NV.shape, temperature, torch.get_num_threads())
     return logits_NV
