@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,8 +27,10 @@ import torch
 
 _SOURCES = Path(__file__).parent
 _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
-_COMPILE_TIMEOUT_SECONDS = 120
+_COMPILE_TIMEOUT_SECONDS = 300  # takes 4 where nothing else runs
 _PROBE_TIMEOUT_SECONDS = 30
+# What a killed build leaves; no build takes as long.
+_LEFTOVER_AGE_SECONDS = 3600
 # Runs in a process of its own: an instruction that the CPU lacks must not end ours.
 _PROBE = """
 import ctypes, sys
@@ -59,7 +62,8 @@ def load_kernels() -> ctypes.CDLL | None:
         return None
     try:
         return build_kernels(kernel_cache_dir())
-    except (KernelBuildError, OSError, subprocess.SubprocessError) as error:
+    # RuntimeError: there is no home directory.
+    except (KernelBuildError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         reason = str(error).partition("\n")[0]
         logging.getLogger(__name__).warning("no C kernels, torch computes instead: %s", reason)
         return None
@@ -82,6 +86,7 @@ def build_kernels(cache_dir: Path) -> ctypes.CDLL:
             logging.getLogger(__name__).info("%s does not load: compiling it again", path)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(cache_dir)
         folder = tempfile.TemporaryDirectory(dir=cache_dir, prefix="build-")
     except OSError:  # read-only: compiled for this process alone
         folder = tempfile.TemporaryDirectory(prefix="r1-kernels-")
@@ -92,6 +97,12 @@ def build_kernels(cache_dir: Path) -> ctypes.CDLL:
         # Whole or absent, and whoever builds at the same time renames the same thing.
         os.replace(library, path)
         return _load(path)
+
+
+def _remove_leftovers(cache_dir: Path) -> None:
+    for folder in cache_dir.glob("build-*"):
+        if time.time() - folder.stat().st_mtime > _LEFTOVER_AGE_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find_compiler() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +93,29 @@ def test_a_cache_that_cannot_be_written(home: Path) -> None:
     home.parent.mkdir()
     home.write_text("a file where the folder should be")
     assert native.load_kernels() is not None
+
+
+@needs_compiler
+def test_what_killed_builds_leave_is_removed(home: Path) -> None:
+    for name, age_seconds in (("build-old", 7200), ("build-running", 10)):
+        (home / name).mkdir(parents=True)
+        (home / name / "k16.o").touch()
+        times = (time.time() - age_seconds,) * 2
+        os.utime(home / name, times)
+    assert native.load_kernels() is not None
+    assert [path.name for path in home.glob("build-*")] == ["build-running"]
+
+
+def test_no_home_directory(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("R1_HOME")
+    monkeypatch.setattr(Path, "home", refuse)
+    assert native.load_kernels() is None
+    assert "home directory" in the_one_line(caplog)
 
 
 def test_no_compiler(
