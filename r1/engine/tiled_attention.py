@@ -17,7 +17,8 @@ import torch
 
 from r1.engine.input_batch import steps_within
 from r1.engine.spans import Spans, joined
-from r1.kernels.fused import Kernels, kernels_of
+from r1.kernels.fused import Kernels, inference_kernels_for, kernels_of
+from r1.kernels.layers import LayerWeights
 from r1.models.model_config import ModelConfig
 
 # As in kernels/vectors.h: tokens of a tile, keys of one softmax step, and the limits.
@@ -146,6 +147,38 @@ class BoundTiledCache:
     kernels: Kernels
     layers: list[torch.Tensor]
     plan: TiledPlan
+
+    def run_layers(
+        self,
+        hidden_BTD: torch.Tensor,
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        weights: LayerWeights,
+    ) -> torch.Tensor | None:
+        """All layers of a model at once, where that is faster; else None."""
+        kernels = inference_kernels_for(hidden_BTD)
+        if kernels is None or not weights.are_taken(kernels, hidden_BTD):
+            return None
+        plan, hidden = self.plan, hidden_BTD.clone(memory_format=torch.contiguous_format)
+        num_tokens, hidden_size = hidden.shape[1:]
+        _, tiles_per_block, num_groups = self.layers[0].shape[:3]
+        num_heads, head_dim = weights.num_heads, rotation[0].shape[-1]
+        width = 2 * hidden_size + 3 * (num_heads + num_groups) * head_dim + weights.inner_size
+        workspace = torch.empty(num_tokens * width, dtype=hidden.dtype)
+        sizes = (len(weights.layers), num_tokens, hidden_size, num_heads, num_groups, head_dim)
+        sizes += (weights.inner_size, kernels.max_dot_rows, tiles_per_block)
+        sizes += (len(plan.phases) - 1, plan.num_states, torch.get_num_threads())
+        shape, table = np.array(sizes, np.int64), weights.addresses(self.layers)
+        step = (plan.write_slots, plan.tables, plan.items, plan.phases, plan.limits)
+        kernels.c_layers(
+            hidden.data_ptr(),
+            workspace.data_ptr(),
+            *(array.ctypes.data for array in (table, shape)),
+            *(part.data_ptr() for part in rotation),
+            *(array.ctypes.data for array in step),
+            weights.eps,
+            weights.scale,
+        )
+        return hidden
 
     def attend(
         self,

@@ -63,6 +63,7 @@ class Kernels:
     max_dot_rows: int
     c_attend: Callable[..., None]
     c_gate: Callable[..., None]
+    c_layers: Callable[..., None]
     c_linear: Callable[..., None]
     c_quantized_linear: Callable[..., None]
     c_rms_norm: Callable[..., None]

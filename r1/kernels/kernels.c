@@ -10,6 +10,7 @@
 #include "linear.h"
 #include "pointwise.h"
 #include "pointwise_backward.h"
+#include "layers.h"
 #include "quantized.h"
 #include "sampling.h"
 #include "segments.h"

@@ -42,6 +42,7 @@ _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 _SIGNATURES = {
     "r1_attend": "pppppp" + "i" + "p" + "iiiii" + "f" + "i",
     "r1_gate": "ppp" + "iii",
+    "r1_layers": "ppppppppppp" + "ff",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "iii",
     "r1_quantized_linear": "p" + "ii" + "p" + "iii",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",

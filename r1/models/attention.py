@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from r1.kernels.layers import LayerWeights
 from r1.kernels.segments import SegmentTable, attend_segments, has_segment_kernel
 
 # Segments share a bucket when the shortest is at least this part of the longest,
@@ -40,6 +41,17 @@ class KVCache(Protocol):
         keys are the values too, and are stored once. `scale` multiplies the dot
         products before the softmax.
         """
+        ...
+
+
+@runtime_checkable
+class FusedCache(KVCache, Protocol):
+    """A cache that may compute the layers around it as well."""
+
+    def run_layers(
+        self, hidden_BTD: Tensor, rotation: tuple[Tensor, Tensor], weights: LayerWeights
+    ) -> Tensor | None:
+        """[B, T, D] to [B, T, D]; None where the layers are faster one by one."""
         ...
 
 

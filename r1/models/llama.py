@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from r1.models.attention import AttentionPlan, KVCache, segment_attention
+from r1.kernels.fused import kernels_for
+from r1.kernels.layers import LayerWeights
+from r1.models.attention import AttentionPlan, FusedCache, KVCache, segment_attention
 from r1.models.exact_attention import ExactPlan
 from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
 from r1.models.layers import (
@@ -82,12 +84,27 @@ class DecoderLayer(nn.Module):
         )
         return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
 
+    def tensors(self) -> list[Tensor | None]:
+        """As `LayerWeights` lists them."""
+        attention, mlp = self.self_attn, self.mlp
+        inputs = attention.q_proj, attention.k_proj, attention.v_proj
+        return [
+            self.input_layernorm.weight,
+            *(part.weight for part in inputs),
+            *(part.bias for part in inputs),
+            attention.o_proj.weight,
+            attention.o_proj.bias,
+            self.post_attention_layernorm.weight,
+            *(part.weight for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj)),
+        ]
+
 
 class LlamaModel(Decoder):
     """Embedding, decoder layers and final norm: everything but the head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             DecoderLayer(config, layer) for layer in range(config.num_hidden_layers)
@@ -104,9 +121,28 @@ class LlamaModel(Decoder):
             context = ExactPlan(context)
         hidden_BTD = self.embed_tokens(input_ids_BT)
         rotation = self.rotary(positions_BT, hidden_BTD.dtype)
+        if isinstance(context, FusedCache) and (weights := self._weights()) is not None:
+            fused_BTD = context.run_layers(hidden_BTD, rotation, weights)
+            if fused_BTD is not None:
+                return self.norm(fused_BTD)
         for layer in self.layers:
             hidden_BTD = layer(hidden_BTD, rotation, context)
         return self.norm(hidden_BTD)
+
+    def _weights(self) -> LayerWeights | None:
+        """For all layers in one call; None where others than the plain kernels compute them."""
+        config, layers = self.config, [_checked(layer) for layer in self.layers]
+        attention = layers[0].self_attn
+        if attention.q_proj.kernels_for is not kernels_for or config.mlp_bias:
+            return None
+        tensors = [layer.tensors() for layer in layers]
+        sizes = config.num_attention_heads, config.intermediate_size
+        return LayerWeights(tensors, *sizes, config.rms_norm_eps, attention.scale)
+
+
+def _checked(layer: nn.Module) -> DecoderLayer:
+    assert isinstance(layer, DecoderLayer)
+    return layer
 
 
 class LlamaForCausalLM(LanguageModel):
