@@ -185,8 +185,8 @@ def test_a_model_too_small_for_sources_answers_without(
     model = tiny_engine_model(loop_tokens=0)
     reader = search_reader(make_reader, open_search(f"folder:{folder}"), model)
     reader.say("How many bridges?")
-    expect(reader.reply.locator(".end-note")).to_have_text(
-        re.compile("answered without a web search: this model takes only 1,024 tokens in all|limit")
+    expect(reader.reply.locator(".end-note")).to_contain_text(
+        "answered without a web search: this model takes only 1,024 tokens in all"
     )
     expect(reader.reply.locator(".search-note")).to_have_count(0)
 

@@ -281,6 +281,7 @@ def check_width(reader: Reader) -> None:
 def test_a_phone_scrolls_down_only(make_reader: MakeReader, width: int) -> None:
     size: Any = {"width": width, "height": 700}
     reader = make_reader(viewport=size, has_touch=True, is_mobile=True)
+    expect(reader.button("Open the list of chats")).not_to_be_focused()
     check_width(reader)
     reader.model.will_say("A thought", "</think>", WIDE)
     reader.say("averyverylong" + "question" * 20)

@@ -122,9 +122,10 @@ function endNote(message: Message, words: Dictionary): string | null {
     return message.error ? words.failedBecause(message.error) : words.failed;
   }
   if (message.status === "stopped") return words.stopped;
+  // A reply that is done tells here what it had to do without (its search), or that it was a loop.
+  if (message.error) return message.error;
   if (message.finish_reason === "length") return words.lengthReached;
-  // A reply that is done tells here what it had to do without: its search.
-  return message.error ?? (message.content === "" ? words.noAnswer : null);
+  return message.content === "" ? words.noAnswer : null;
 }
 
 function Actions({ message, isLast }: { message: Message; isLast: boolean }): JSX.Element {
