@@ -38,6 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(native, "_SOURCES", sources)
     monkeypatch.setenv("R1_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("R1_KERNELS", raising=False)
     native.load_kernels.cache_clear()
     yield tmp_path / "home" / "kernels"
     native.load_kernels.cache_clear()
