@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 
 from r1.engine.engine import Engine
@@ -45,6 +46,7 @@ class EngineModel:
         self._vocab_size = engine.model.config.vocab_size
         self._tokens = ThoughtTokens(self.tokenizer, self._vocab_size)
         self._grammar_timeout_seconds = settings.grammar_timeout_seconds
+        self._flush_interval_seconds = settings.flush_interval_seconds
         self._compiler: GrammarCompiler | None = None
         self._thread = EngineThread(engine, settings.max_buffered_tokens)
 
@@ -89,8 +91,14 @@ class EngineModel:
             is_finished = False
             while not is_finished:
                 outputs = await buffer.take()
+                taken = time.monotonic()
                 yield [self._chunk(output, settings, constraint) for output in outputs]
                 is_finished = bool(outputs) and outputs[-1].finished is not None
+                # Tokens that come faster than this are sent together: on a fast model the
+                # messages would cost more than the tokens.
+                wait = taken + self._flush_interval_seconds - time.monotonic()
+                if not is_finished and wait > 0:
+                    await asyncio.sleep(wait)
         finally:
             self._thread.cancel(settings.id)
 

@@ -22,6 +22,18 @@ class Delta:
     finish_reason: str | None = None
     stop_reason: str | None = None
 
+    def __add__(self, later: Delta) -> Delta:
+        """Both as one."""
+        return Delta(
+            self.thought + later.thought,
+            self.answer + later.answer,
+            self.tool_calls + later.tool_calls,
+            self.thought_logprobs + later.thought_logprobs,
+            self.answer_logprobs + later.answer_logprobs,
+            later.finish_reason or self.finish_reason,
+            later.stop_reason or self.stop_reason,
+        )
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""

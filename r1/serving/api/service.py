@@ -61,11 +61,10 @@ class Service:
             async with aclosing(self.model.stream(reply.prompt, reply.settings)) as stream:
                 async for chunks in stream:
                     clock.tokens(sum(chunk.num_tokens for chunk in chunks))
-                    for chunk in chunks:
-                        delta = reply.reader.push(chunk)
-                        reason = delta.finish_reason or reason
-                        if not delta.is_empty:
-                            yield delta
+                    delta = sum(map(reply.reader.push, chunks), Delta())
+                    reason = delta.finish_reason or reason
+                    if not delta.is_empty:
+                        yield delta
         finally:
             clock.end(reason, reply.reader.counts)
 

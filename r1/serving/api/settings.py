@@ -15,8 +15,8 @@ class ServerSettings(Config):
 
     `api_keys` empty lets everyone in. `thinking_budget` None lets a thought take the whole
     reply. `loop_tokens` is how long the same tokens must repeat to count as an endless
-    loop (0: never). A client that is `max_buffered_tokens` behind, or takes nothing for
-    `write_timeout_seconds`, is cut off.
+    loop (0: never). A reply is sent every `flush_interval_seconds` at most. A client that is
+    `max_buffered_tokens` behind, or takes nothing for `write_timeout_seconds`, is cut off.
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +38,7 @@ class ServerSettings(Config):
     max_header_bytes: int = Field(default=32 * 2**10, ge=1024)
     max_connections: int = Field(default=2048, ge=1)
     max_buffered_tokens: int = Field(default=8192, ge=1)
+    flush_interval_seconds: float = Field(default=0.02, ge=0, le=1)
     keep_alive_seconds: float = Field(default=10.0, gt=0)
     write_timeout_seconds: float = Field(default=60.0, gt=0)
     body_timeout_seconds: float = Field(default=30.0, gt=0)
