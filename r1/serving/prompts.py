@@ -87,9 +87,10 @@ SEARCH_TEMPLATE_EN = (
     "{question}"
 )
 
-# What the templates use as marks, spelt in any way that a model might take for them.
+# What the templates use as marks, spelt in any way that a model might take for them. Nowhere do
+# two runs of spaces meet: a file of a million of them would be tried in all pairs of lengths.
 _BRACKETS = re.compile(
-    r"[\[［【]\s*(/?\s*(?:webpage\s*\d+\s*(?:begin|end)|file\s*content\s*(?:begin|end)|file\s*name))"
+    r"[\[［【]\s*((?:/\s*)?(?:webpage\s*\d+\s*(?:begin|end)|file\s*content\s*(?:begin|end)|file\s*name))"
     r"\s*[\]］】]",
     re.IGNORECASE,
 )

@@ -43,6 +43,12 @@ def test_files_stand_one_after_another_before_the_question() -> None:
     )
 
 
+@pytest.mark.parametrize("start", ["[", "[/", "[webpage", "[webpage 1", "[file", "#", "# #"])
+def test_long_runs_of_spaces_take_no_time(start: str) -> None:
+    text = start + " " * 200_000 + "x"  # in squared time: minutes, and nothing else runs
+    assert disarm(text) == text
+
+
 def test_search_prompt_in_the_language_of_the_question() -> None:
     sources = [source("Paris is big.", 1, "Paris"), source("巴黎", 2)]
     english = with_search("How big is {question}?", sources, DAY)
