@@ -128,10 +128,17 @@ def _sources(
             index=index,
             title=" ".join(page.title.split())[:300] or result.url,
             url=result.url,
-            site=result.site or (urlsplit(result.url).hostname or "").removeprefix("www."),
+            site=result.site or _host(result.url),
             date=page.date[:40],
             snippet=cut_text(" ".join((result.snippet or page.text).split()), 300),
             text=cut_text(page.text, share),
         )
         for index, ((result, page), share) in enumerate(zip(found, shares, strict=True), start=1)
     )
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").removeprefix("www.")
+    except ValueError:  # no link: a service passes on what pages say of themselves
+        return ""

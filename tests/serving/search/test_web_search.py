@@ -91,6 +91,12 @@ def test_sources_are_numbered_and_filled() -> None:
     assert "" not in pages.asked
 
 
+def test_a_result_without_a_link_is_cited_all_the_same() -> None:
+    results = [SearchResult("Odd", "http://[", "snippet"), SearchResult("None", "nonsense", "s")]
+    found = find(ListProvider(results), PageTable({}))
+    assert [(s.url, s.site) for s in found.sources] == [("http://[", ""), ("nonsense", "")]
+
+
 def test_the_budget_is_shared() -> None:
     texts = ["s" * 100, "m " * 2000, "l " * 20_000]
     results = [
