@@ -119,6 +119,9 @@ class FolderIndex:
                 if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
                     return db
                 is_new = not db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:  # locked, or out of reach: it may be in use
+                db.close()
+                raise
             except sqlite3.DatabaseError:
                 is_new = False
             if is_new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from r1.serving.search.results import SearchError, SearchResult
 _NUM_PASSAGES = 60
 _PASSAGES_OF_FILE = 4
 _SNIPPET_CHARACTERS = 240
+_POLL_SECONDS = 0.01
 # BM25 of the best passage is s < 0: what is above this part of it shares but a common word.
 _MIN_SHARE_OF_BEST = 0.2
 
@@ -69,7 +71,11 @@ class FolderSearch:
         Raises SearchError when the index cannot be written or read.
         """
         self.start()
-        await asyncio.to_thread(self._is_fresh.wait, self._wait_seconds)
+        # Polled: threads that wait here would be missing elsewhere in the server.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_seconds):
+                while not self._is_fresh.is_set():
+                    await asyncio.sleep(_POLL_SECONDS)
         try:
             passages = await asyncio.to_thread(self._index.find, query, _NUM_PASSAGES)
         except (OSError, sqlite3.Error) as error:

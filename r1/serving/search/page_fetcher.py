@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx2
@@ -21,6 +22,7 @@ USER_AGENT = f"r1/{__version__} (a local assistant that reads pages for its user
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CONTENT_TYPES = ("text/", "application/xhtml+xml", "application/pdf", "application/json")
 _MAX_ADDRESSES = 2
+_NUM_READERS = 2
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -64,6 +66,8 @@ class PageFetcher:
         self._resolve = resolve
         self._check = check
         self._transport = transport
+        # Of its own: pages that are slow to read hold up pages, and nothing else of the server.
+        self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="pages")
 
     async def fetch(self, url: str) -> PageText:
         """The main text of a page. Raises SearchError."""
@@ -72,7 +76,8 @@ class PageFetcher:
                 body = await self._follow(url)
         except TimeoutError:
             raise SearchError(f"no page within {self.limits.seconds:g} s") from None
-        page = await asyncio.to_thread(self._read, body)
+        loop = asyncio.get_running_loop()
+        page = await loop.run_in_executor(self._readers, self._read, body)
         return PageText(page.title, page.date, page.text)
 
     def _read(self, body: _Body) -> Document:
