@@ -51,6 +51,9 @@ def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        # Their scripts come from elsewhere, and would run where the page's chats are.
+        docs_url=None,
+        redoc_url=None,
     )
     app.add_exception_handler(HTTPException, errors.on_http_error)
     app.add_exception_handler(RequestValidationError, errors.on_invalid_request)
