@@ -27,10 +27,14 @@ class LiveReply:
     def __init__(self, begun: Message) -> None:
         self.message = begun
         self.counts = TokenCounts()
+        self.num_characters = len(begun.reasoning_content) + len(begun.content)
         self.is_ended = False
         self.num_saved = (len(begun.reasoning_content), len(begun.content))
         self._begun = begun
         self._pieces: list[tuple[str, str]] = []
+        # What the first pieces come to: a snapshot joins only those that are new.
+        self._texts = {"reasoning": begun.reasoning_content, "content": begun.content}
+        self._num_joined = 0
         self._started = time.monotonic()
         self._first_text: float | None = None
         self._thought_ended: float | None = None
@@ -49,6 +53,7 @@ class LiveReply:
         """Take what came from the model."""
         now = time.monotonic()
         self._first_text = self._first_text or now
+        self.num_characters += len(delta.thought) + len(delta.answer)
         if delta.thought:
             self._pieces.append(("reasoning", storable(delta.thought)))
         if delta.answer:
@@ -91,10 +96,12 @@ class LiveReply:
         """The message as far as it is written."""
         if self.is_ended:
             return self.message
-        texts = _joined(self._pieces)
+        new, self._num_joined = self._pieces[self._num_joined :], len(self._pieces)
+        for kind in self._texts:
+            self._texts[kind] += "".join(text for k, text in new if k == kind)
         update = {
-            "content": self._begun.content + texts["content"],
-            "reasoning_content": self._begun.reasoning_content + texts["reasoning"],
+            "content": self._texts["content"],
+            "reasoning_content": self._texts["reasoning"],
             "thinking_seconds": self._thinking_seconds(),
         }
         return self.message.model_copy(update=update)
@@ -151,11 +158,6 @@ class LiveReply:
             "seconds": round(now - self._started + (begun.seconds or 0.0), 2),
             "tokens_per_second": round(counts.num_completion / writing, 2) if writing else None,
         }
-
-
-def _joined(pieces: list[tuple[str, str]]) -> dict[str, str]:
-    kinds = ("reasoning", "content")
-    return {kind: "".join(text for k, text in pieces if k == kind) for kind in kinds}
 
 
 def _progress(message: Message) -> Progress:

@@ -25,7 +25,7 @@ from r1.serving.chats.prompt import (
     find_sources,
     no_search,
 )
-from r1.serving.chats.records import Message, Status
+from r1.serving.chats.records import MAX_TEXT_CHARACTERS, Message, Status
 from r1.serving.chats.reply_store import BEAT_SECONDS, BegunReply, ReplyStore
 from r1.serving.files.documents import Document
 from r1.serving.search.web_search import WebSearch
@@ -48,7 +48,6 @@ class _Writing:
     keeper: asyncio.Future[None] | None = None
     saved_at: float = 0.0
     saved_length: int = -1
-    is_gone: bool = False
 
 
 class ReplyWriter:
@@ -122,6 +121,9 @@ class ReplyWriter:
         async with aclosing(self._service.deltas(replies)) as deltas:
             async for _, delta in deltas:
                 live.add(delta)
+                # More than a message may have could be stored, and never be read again.
+                if live.num_characters > MAX_TEXT_CHARACTERS // 2:
+                    raise ApiError(400, f"cut: it has {live.num_characters:,} characters")
 
     async def _replies(self, writing: _Writing) -> list[Reply]:
         """What is asked of the model; without what was found where that is too long for it."""
