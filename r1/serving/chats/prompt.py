@@ -23,6 +23,8 @@ from r1.serving.prompts import with_files, with_search
 from r1.serving.search.results import SearchError
 from r1.serving.search.web_search import WebSearch
 
+# Eight characters a token of the longest context that is known.
+_MAX_PROMPT_CHARACTERS = 8 * 2**20
 NO_SEARCH = "this server has no web search"
 
 
@@ -83,6 +85,7 @@ def build_request(
 
     Raises ApiError 400 for a branch that is too long for any model.
     """
+    _check_size(history, reply, documents)
     *earlier, question = history
     turns: list[dict[str, Any]] = [
         {"role": message.role, "content": with_files(message.content, _files(message, documents))}
@@ -113,7 +116,21 @@ def build_request(
 
 def file_ids(history: Sequence[Message]) -> list[str]:
     """The files that a branch needs."""
-    return [file.id for message in history for file in message.files]
+    return list(dict.fromkeys(file.id for message in history for file in message.files))
+
+
+def _check_size(
+    history: Sequence[Message], reply: Message, documents: Mapping[str, Document]
+) -> None:
+    """Before it is put together: turns may share a file, and so be far longer than all texts."""
+    sizes = {file_id: len(document.text) for file_id, document in documents.items()}
+    num_characters = sum(len(source.text) for source in reply.sources) + sum(
+        len(message.content) + sum(sizes.get(file.id, 0) for file in message.files)
+        for message in history
+    )
+    if num_characters > _MAX_PROMPT_CHARACTERS:
+        text = f"this chat is too long: it has {num_characters:,} characters with its files"
+        raise ApiError(400, text)
 
 
 def _files(message: Message, documents: Mapping[str, Document]) -> list[Document]:
