@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 
 from r1.config import Config
+from r1.kernels.fused import TILE_TOKENS
 from r1.models.exact import make_exact
-from r1.models.exact_attention import TILE_TOKENS, attention_kernels
+from r1.models.exact_attention import attention_kernels
 from r1.models.language_model import LanguageModel
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from r1.engine.tiled_attention import TILE_TOKENS, BoundTiledCache, TiledPlan, tiled_kernels
+from r1.engine.tiled_attention import BoundTiledCache, TiledPlan, tiled_kernels
+from r1.kernels.fused import TILE_TOKENS
 from r1.models.attention import KVCache
 from r1.models.exact_attention import QueryTiles, attend_tiles
 from r1.models.model_config import ModelConfig

@@ -17,15 +17,19 @@ import torch
 
 from r1.engine.input_batch import steps_within
 from r1.engine.spans import Spans, joined
-from r1.kernels.fused import Kernels, inference_kernels_for, kernels_of
+from r1.kernels.fused import (
+    MAX_HEAD_DIM,
+    MAX_QUERIES,
+    TILE_TOKENS,
+    Kernels,
+    inference_kernels_for,
+    kernels_of,
+)
 from r1.kernels.layers import LayerWeights
 from r1.models.model_config import ModelConfig
 
-# As in kernels/vectors.h: tokens of a tile, keys of one softmax step, and the limits.
-TILE_TOKENS = 16
+# As in kernels/vectors.h: keys of one softmax step.
 CHUNK = 64
-MAX_QUERIES = 24
-MAX_HEAD_DIM = 256
 
 _IS_KEPT, _IS_CONTINUED = 1, 2
 

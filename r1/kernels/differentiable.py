@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from ctypes import c_float, c_int64, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from r1.kernels.native import load_kernels
+from r1.kernels.native import kernel_functions
 
-_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _LANES = 16
 # The rows' shares whose gradients of a norm's weight are added up, in their order.
 _NUM_PARTS = 64
@@ -26,22 +24,9 @@ _NUM_PARTS = 64
 @functools.cache
 def training_kernels_of(dtype: torch.dtype) -> TrainingKernels | None:
     """The kernels for one dtype; None for others than bf16 and fp32, and where there are none."""
-    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
-    if library is None or suffix is None:
-        return None
-    arguments = {
-        "rms_norm": [c_void_p] * 3 + [c_int64] * 2 + [c_float, c_int64],
-        "rms_norm_backward": [c_void_p] * 5 + [c_int64] * 2 + [c_float] + [c_int64] * 2,
-        "rotate": [c_void_p] * 2 + [c_int64] * 2 + [c_void_p] * 2 + [c_int64] * 4,
-        "gate": [c_void_p] * 3 + [c_int64] * 3,
-        "gate_backward": [c_void_p] * 5 + [c_int64] * 2,
-    }
-    functions = []
-    for name, types in arguments.items():
-        function = getattr(library, f"r1_{name}_{suffix}")
-        function.argtypes, function.restype = types, None
-        functions.append(function)
-    return TrainingKernels(*functions)
+    names = [field.name.removeprefix("c_") for field in fields(TrainingKernels)]
+    functions = kernel_functions(dtype, *names)
+    return None if functions is None else TrainingKernels(*functions)
 
 
 @dataclass(frozen=True, slots=True)

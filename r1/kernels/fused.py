@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from r1.kernels.differentiable import TrainingKernels, training_kernels_of
-from r1.kernels.native import load_kernels
+from r1.kernels.native import kernel_functions
 
-_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+# As in vectors.h: tokens of a cache's tile, queries that share what they read, the widest head.
+TILE_TOKENS, MAX_QUERIES, MAX_HEAD_DIM = 16, 24, 256
 # Rows up to which our product beats torch's, which packs the weights: in bf16 with AMX few.
 _MAX_ROWS = {torch.bfloat16: 128, torch.float32: 512}
 _MAX_ROWS_WITH_AMX = 16
@@ -46,13 +47,13 @@ def kernels_of(dtype: torch.dtype) -> Kernels | None:
 
     Their `linear` gives a row the same bits in every batch; that of `kernels_for` does not.
     """
-    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
-    if library is None or suffix is None:
+    names = [field.name.removeprefix("c_") for field in fields(Kernels)][2:]
+    functions = kernel_functions(dtype, *names)
+    if functions is None:
         return None
     is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
     max_rows = _MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS[dtype]
-    names = [field.name.removeprefix("c_") for field in fields(Kernels)][2:]
-    return Kernels(max_rows, 0, *(getattr(library, f"r1_{name}_{suffix}") for name in names))
+    return Kernels(max_rows, 0, *functions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,17 +38,24 @@ import ctypes, sys
 ctypes.CDLL(sys.argv[1], ctypes.RTLD_GLOBAL)
 sys.exit(ctypes.CDLL(sys.argv[2]).r1_self_test() != 42)
 """
+_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 # The functions of kernels.c, each for bf16 and f32: p a pointer, i an int64, f a float.
 _SIGNATURES = {
     "r1_attend": "pppppp" + "i" + "p" + "iiiii" + "f" + "i",
     "r1_gate": "ppp" + "iii",
+    "r1_gate_backward": "ppppp" + "ii",
     "r1_layers": "ppppppppppp" + "ff",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "iii",
+    "r1_logit_gradients": "pppp" + "ii" + "f" + "i",
     "r1_quantized_linear": "p" + "ii" + "p" + "iii",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",
-    "r1_sample": "pppp" + "ii" + "pppppp" + "i" + "p" + "i",
+    "r1_rms_norm_backward": "ppppp" + "ii" + "f" + "ii",
     "r1_rotate": "pp" + "ii" + "pp" + "iiii",
+    "r1_sample": "pppp" + "ii" + "pppppp" + "i" + "p" + "i",
+    "r1_segments_backward": "ppppp" + "ii",
+    "r1_segments_forward": "ppp" + "i" + "p" + "i",
+    "r1_target_logprobs": "ppppp" + "ii" + "f" + "i",
     "r1_write_cache": "ppp" + "ii" + "p" + "iiii",
 }
 
@@ -68,6 +76,17 @@ def load_kernels() -> ctypes.CDLL | None:
         reason = str(error).partition("\n")[0]
         logging.getLogger(__name__).warning("no C kernels, torch computes instead: %s", reason)
         return None
+
+
+def kernel_functions(dtype: torch.dtype, *names: str) -> list[Callable[..., None]] | None:
+    """Functions of kernels.c, without their `r1_`, for one dtype.
+
+    None for others than bf16 and fp32, and where there are no kernels.
+    """
+    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
+    if library is None or suffix is None:
+        return None
+    return [getattr(library, f"r1_{name}_{suffix}") for name in names]
 
 
 def kernel_cache_dir() -> Path:
@@ -201,11 +220,11 @@ def _load(path: Path) -> ctypes.CDLL:
     torch.get_num_threads()  # loads torch's OpenMP runtime, which the library's symbols need
     library = ctypes.CDLL(str(path))
     for name, arguments in _SIGNATURES.items():
-        for dtype in ("bf16", "f32"):
+        for suffix in _SUFFIXES.values():
             try:
-                function = getattr(library, f"{name}_{dtype}")
+                function = getattr(library, f"{name}_{suffix}")
             except AttributeError:
-                raise OSError(f"{path} lacks {name}_{dtype}") from None
+                raise OSError(f"{path} lacks {name}_{suffix}") from None
             function.argtypes = [_C_TYPES[letter] for letter in arguments]
             function.restype = None
     return library

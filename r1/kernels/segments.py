@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_float, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r1.kernels.native import load_kernels
+from r1.kernels.native import kernel_functions
 
-_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
 _BLOCK = 64  # of segments.h
 
 
@@ -89,16 +88,8 @@ class SegmentTable:
 
 
 @functools.cache
-def _functions(dtype: torch.dtype) -> tuple[Any, Any] | None:
-    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
-    if library is None or suffix is None:
-        return None
-    forward = getattr(library, f"r1_segments_forward_{suffix}")
-    backward = getattr(library, f"r1_segments_backward_{suffix}")
-    forward.argtypes = [c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_int64]
-    backward.argtypes = [c_void_p] * 5 + [c_int64] * 2
-    forward.restype = backward.restype = None
-    return forward, backward
+def _functions(dtype: torch.dtype) -> list[Callable[..., None]] | None:
+    return kernel_functions(dtype, "segments_forward", "segments_backward")
 
 
 def has_segment_kernel(query_NHK: Tensor, key_NGK: Tensor, value_NGK: Tensor) -> bool:

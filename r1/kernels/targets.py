@@ -6,28 +6,17 @@ Without the kernels torch computes the same, with copies of the logits in fp32.
 from __future__ import annotations
 
 import functools
-from ctypes import c_float, c_int64, c_void_p
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from r1.kernels.native import load_kernels
-
-_SUFFIXES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+from r1.kernels.native import kernel_functions
 
 
 @functools.cache
-def _functions(dtype: torch.dtype) -> tuple[Any, Any] | None:
-    library, suffix = load_kernels(), _SUFFIXES.get(dtype)
-    if library is None or suffix is None:
-        return None
-    measure = getattr(library, f"r1_target_logprobs_{suffix}")
-    differentiate = getattr(library, f"r1_logit_gradients_{suffix}")
-    measure.argtypes = [c_void_p] * 5 + [c_int64] * 2 + [c_float, c_int64]
-    differentiate.argtypes = [c_void_p] * 4 + [c_int64] * 2 + [c_float, c_int64]
-    measure.restype = differentiate.restype = None
-    return measure, differentiate
+def _functions(dtype: torch.dtype) -> list[Callable[..., None]] | None:
+    return kernel_functions(dtype, "target_logprobs", "logit_gradients")
 
 
 def target_logprobs(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r1.kernels.fused import Kernels, kernels_of
+from r1.kernels.fused import MAX_HEAD_DIM, MAX_QUERIES, TILE_TOKENS, Kernels, kernels_of
 from r1.models.attention import AttentionPlan, segment_attention
 from r1.models.replaced_value import with_gradient_of
 
@@ -26,8 +26,6 @@ QUERY_TILE = 4
 # Tiles computed at once: bounds the memory. On a GPU always as many, because cuBLAS may
 # choose another kernel for another number of products.
 TILES_AT_ONCE = 64
-# Of kernels/vectors.h: tokens of a tile, queries that share keys, the widest head.
-TILE_TOKENS, MAX_QUERIES, MAX_HEAD_DIM = 16, 24, 256
 
 
 @dataclass(frozen=True, slots=True)

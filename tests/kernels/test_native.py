@@ -101,8 +101,8 @@ def test_what_killed_builds_leave_is_removed(home: Path) -> None:
     for name, age_seconds in (("build-old", 7200), ("build-running", 10)):
         (home / name).mkdir(parents=True)
         (home / name / "k16.o").touch()
-        times = (time.time() - age_seconds,) * 2
-        os.utime(home / name, times)
+        modified = time.time() - age_seconds
+        os.utime(home / name, (modified, modified))
     assert native.load_kernels() is not None
     assert [path.name for path in home.glob("build-*")] == ["build-running"]
 
