@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from r1.serving.api.errors import ApiError
 from r1.serving.chats.database import CHATS, FILES, MESSAGES, Database
-from r1.serving.chats.records import Chat, Message
+from r1.serving.chats.records import Chat, Message, storable
 
+MAX_OWNER_CHARACTERS = 100_000_000
 _MAX_SEARCH_TERMS = 8
 _TRIGRAM = 3
 
@@ -47,7 +48,7 @@ class ChatStore:
         """Chats, pinned ones first, then the newest; `before` is the last one already known."""
         order = (CHATS.c.is_pinned, CHATS.c.updated_at, CHATS.c.id)
         wanted = sa.select(CHATS).where(CHATS.c.owner == owner)
-        for term in query.split()[:_MAX_SEARCH_TERMS]:
+        for term in storable(query).split()[:_MAX_SEARCH_TERMS]:
             wanted = wanted.where(self._contains(term))
         with self._database.reading() as db:
             if before is not None:
@@ -111,8 +112,12 @@ class ChatStore:
         messages: Sequence[Message],
         files: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Store a chat that was made elsewhere, its ids new already."""
+        """Store a chat that was made elsewhere, its ids new already.
+
+        Raises ApiError 413 when its owner's files would be too much.
+        """
         with self._database.writing() as db:
+            check_file_room(db, owner, sum(row["num_characters"] for row in files))
             db.execute(CHATS.insert().values(owner=owner, **chat.model_dump()))
             for row in files:
                 db.execute(FILES.insert().values(owner=owner, chat_id=chat.id, **row))
@@ -131,6 +136,16 @@ def own_chat(db: sa.Connection, owner: str, chat_id: str, *, is_write: bool = Fa
     if row is None:
         raise no_such("chat", chat_id)
     return Chat.model_validate(row._mapping)
+
+
+def check_file_room(db: sa.Connection, owner: str, num_characters: int) -> None:
+    """Raise ApiError 413 when so much more text is more than an owner's files may have."""
+    kept = sa.select(sa.func.coalesce(sa.func.sum(FILES.c.num_characters), 0))
+    num_kept = db.execute(kept.where(FILES.c.owner == owner)).scalar_one()
+    if num_kept + num_characters > MAX_OWNER_CHARACTERS:
+        millions = MAX_OWNER_CHARACTERS // 10**6
+        text = f"your files hold {millions} million characters; delete chats with files"
+        raise ApiError(413, text, code="storage_full", param="file")
 
 
 def message_row(message: Message) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from r1.serving.api.errors import ApiError
-from r1.serving.chats.chat_store import new_id, no_such
+from r1.serving.chats.chat_store import check_file_room, new_id, no_such
 from r1.serving.chats.database import FILES, Database
 from r1.serving.chats.records import UploadedFile, storable
 from r1.serving.files.documents import Document
 
-MAX_OWNER_CHARACTERS = 100_000_000
 _UNUSED_SECONDS = 24 * 3600.0
 
 
@@ -38,14 +37,9 @@ class FileStore:
         )
         now = time.time()
         is_unused = FILES.c.chat_id.is_(None) & (FILES.c.created_at < now - _UNUSED_SECONDS)
-        is_owners = FILES.c.owner == owner
-        kept = sa.select(sa.func.coalesce(sa.func.sum(FILES.c.num_characters), 0)).where(is_owners)
         with self._database.writing() as db:
             db.execute(FILES.delete().where(is_unused))
-            if db.execute(kept).scalar_one() + len(text) > MAX_OWNER_CHARACTERS:
-                millions = MAX_OWNER_CHARACTERS // 10**6
-                text = f"your files hold {millions} million characters; delete chats with files"
-                raise ApiError(413, text, code="storage_full", param="file")
+            check_file_room(db, owner, len(text))
             row = {**file.model_dump(), "text": text, "owner": owner, "created_at": now}
             db.execute(FILES.insert().values(**row))
         return file

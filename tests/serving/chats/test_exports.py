@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+
+from r1.serving.chats import chat_store
 from tests.serving.chats.conftest import Page
 
 
@@ -135,3 +138,22 @@ def test_an_import_that_is_too_large_is_refused(page: Page) -> None:
     text = "x" * (page.server.settings.max_upload_bytes + 1)
     response = page.ask("POST", "/api/chats/import", content=text.encode())
     assert response.status_code == 413
+
+
+def test_imported_files_count_as_the_owners(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = page.json("GET", f"/api/chats/{rich_chat(page)}/export")
+    num_characters = len("# 笔记\ntext")
+    monkeypatch.setattr(chat_store, "MAX_OWNER_CHARACTERS", 2 * num_characters)
+    page.json("POST", "/api/chats/import", exported)
+    error = page.json("POST", "/api/chats/import", exported, status=413)["error"]
+    assert error["code"] == "storage_full"
+
+
+def test_turns_that_share_a_file_stay_within_a_prompt(page: Page) -> None:
+    exported = page.json("GET", f"/api/chats/{rich_chat(page)}/export")
+    exported["files"][0]["text"] = "x" * 2_000_000
+    exported["messages"][0]["files"] *= 50
+    chat = page.json("POST", "/api/chats/import", exported)
+    reply = page.say(chat["id"], "three", parent_id=chat["leaf_id"])
+    assert reply["status"] == "failed"
+    assert reply["error"].startswith("this chat is too long: it has 100,000,")
