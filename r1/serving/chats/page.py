@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 
 from fastapi import FastAPI, Request
@@ -16,7 +17,7 @@ from r1.serving.chats.database import Database, default_url, open_database, stor
 from r1.serving.chats.file_store import FileStore
 from r1.serving.chats.page_files import PageFiles
 from r1.serving.chats.reply_store import ReplyStore
-from r1.serving.chats.routes import Desk, build_routes
+from r1.serving.chats.routes import LOCAL_OWNER, Desk, build_routes
 from r1.serving.chats.writer import ReplyWriter
 from r1.serving.files.documents import DocumentLimits
 from r1.serving.search.open_search import open_search
@@ -50,12 +51,19 @@ def open_page(settings: PageSettings) -> AddPage | None:
 def add_page(app: FastAPI, database: Database, search: WebSearch | None) -> None:
     """Add the page to a model's application, which closes the database when it ends."""
     service: Service = app.state.service
+    chats = ChatStore(database)
+    if service.settings.api_keys and chats.listed(LOCAL_OWNER, "", limit=1, before=None):
+        print(
+            "note: the chats that were made without keys are not shown while keys are set; "
+            "export them without keys, import them with one",
+            file=sys.stderr,
+        )
     replies, files = ReplyStore(database), FileStore(database)
     writer = ReplyWriter(service, database, replies, search)
     desk = Desk(
         service=service,
         database=database,
-        chats=ChatStore(database),
+        chats=chats,
         replies=replies,
         files=files,
         writer=writer,

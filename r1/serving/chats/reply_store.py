@@ -157,12 +157,17 @@ class ReplyStore:
         columns = (MESSAGES.c.id, MESSAGES.c.writer, MESSAGES.c.beat_at)
         with self._database.reading() as db:
             rows = db.execute(sa.select(*columns).where(is_open)).all()
-        lost = [row.id for row in rows if is_lost(row.writer, row.beat_at)]
-        if lost:
-            with self._database.writing() as db:
-                which = is_open & MESSAGES.c.id.in_(lost)
-                db.execute(MESSAGES.update().where(which).values(status="stopped", writer=None))
-        return len(lost)
+        lost = [row for row in rows if is_lost(row.writer, row.beat_at)]
+        if not lost:
+            return 0
+        num_stopped = 0
+        with self._database.writing() as db:
+            for row in lost:
+                # Unless it has been heard of, or has another writer, since it was read.
+                is_it = (MESSAGES.c.id == row.id) & (MESSAGES.c.beat_at == row.beat_at)
+                stopped = MESSAGES.update().where(is_open & is_it)
+                num_stopped += db.execute(stopped.values(status="stopped", writer=None)).rowcount
+        return num_stopped
 
     # ------------------------------------------------------------ inside
 

@@ -72,16 +72,18 @@ class PageInfo(BaseModel):
 
 
 def documented(model: type[BaseModel] | None = None, kind: str = "") -> dict[int | str, Any]:
-    """FastAPI's `responses` of a route: a model, another kind of body, or none at all."""
+    """FastAPI's `responses` of a route: a model, another kind of body, both, or none at all."""
     responses = documented_api(PageInfo if model is None else model)
     statuses = {409: "It does not go on from there.", 408: "The body did not come in time."}
     responses |= {
         status: responses[400] | {"description": text} for status, text in statuses.items()
     }
-    if model is not None:
-        return responses
-    del responses[200]
-    if not kind:
-        return responses | {204: {"description": "It is gone."}}
-    content = {name: {"schema": {"type": "string"}} for name in kind.split()}
-    return responses | {200: {"description": "The body.", "content": content}}
+    if kind:
+        # FastAPI adds the model's own kind, JSON.
+        content = {kind: {"schema": {"type": "string"}}}
+        body = responses[200] if model is not None else {"description": "The body."}
+        return responses | {200: body | {"content": content}}
+    if model is None:
+        del responses[200]
+        responses[204] = {"description": "It is gone."}
+    return responses

@@ -50,6 +50,7 @@ from r1.serving.files.documents import (
     read_data,
 )
 
+LOCAL_OWNER = "local"
 _FOLLOW_SECONDS = 1.0
 _NUM_READERS = 2
 
@@ -71,7 +72,7 @@ class Desk:
 def owner_of(request: Request) -> str:
     """Whose chats are asked for: those of the key, which has been checked, or of this machine."""
     if not request.app.state.settings.api_keys:
-        return "local"
+        return LOCAL_OWNER
     return hashlib.sha256(bearer_key(dict(request.scope["headers"]))).hexdigest()
 
 
@@ -173,7 +174,7 @@ def _exported(chats: ChatStore, owner: str, chat_id: str, format: exports.Format
 
 def _add_export(router: APIRouter, desk: Desk) -> None:
     run, chats = desk.database.run, desk.chats
-    exported = documented(kind="application/json text/markdown")
+    exported = documented(ExportedChat, kind="text/markdown")
 
     @router.get("/chats/{chat_id}/export", response_class=Response, responses=exported)
     async def export(owner: Owner, chat_id: Id, format: exports.Format = "json") -> Response:
@@ -189,9 +190,13 @@ def _add_export(router: APIRouter, desk: Desk) -> None:
     @router.post("/chats/import", responses=documented(Chat))
     async def take_in(owner: Owner, body: ExportedChat) -> Response:
         """A chat from what export gave, with new ids."""
-        chat, messages, files = exports.import_chat(body)
-        await run(chats.take_in, owner, chat, messages, files)
-        return JsonResponse(chat.model_dump())
+        return JsonResponse((await run(_take_in, chats, owner, body)).model_dump())
+
+
+def _take_in(chats: ChatStore, owner: str, body: ExportedChat) -> Chat:
+    chat, messages, files = exports.import_chat(body)
+    chats.take_in(owner, chat, messages, files)
+    return chat
 
 
 def _add_replies(router: APIRouter, desk: Desk) -> None:
@@ -268,8 +273,8 @@ def _add_files(router: APIRouter, desk: Desk) -> None:
         if (file.size or 0) > desk.limits.max_bytes:
             limit = desk.limits.max_bytes / 2**20
             raise ApiError(413, f"a file may have {limit:,.0f} MiB", param="file")
-        data = await file.read()
         async with readers:
+            data = await file.read()
             try:
                 name = file.filename or ""
                 document = await asyncio.to_thread(read_data, data, name, desk.limits)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from r1.serving.chats.records import title_of
 from tests.serving.api.conftest import RecitingModel, wait_until
 from tests.serving.chats.conftest import MakePage, Page
@@ -75,6 +77,7 @@ QUERIES = [
     ("content:x*", None),
     ("' OR 1=1 --", None),
     ("\\", "odd"),
+    ("\0quo\0ted\0", "odd"),
 ]
 
 
@@ -211,3 +214,15 @@ def test_two_servers_on_one_database(make_page: MakePage) -> None:
         (one, two)[index % 2].reply(chat_id, content=str(index))
     wait_until(lambda: all(m["status"] == "done" for m in one.messages(chat_id)), seconds=60)
     assert len(two.messages(chat_id)) == 24
+
+
+def test_chats_made_without_keys_are_spoken_of(
+    make_page: MakePage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_page(api_keys=("k",))
+    page = make_page()
+    page.new_chat()
+    assert capsys.readouterr().err == ""
+    keyed = make_page(api_keys=("k",), key="k")
+    assert "chats that were made without keys are not shown" in capsys.readouterr().err
+    assert ids(keyed) == [] and len(ids(page)) == 1
