@@ -99,6 +99,7 @@ _HEADING = re.compile(
     r"(?=用户消息为|以下内容是基于用户|The user's message is|The following contents are)",
     re.MULTILINE | re.IGNORECASE,
 )
+_END_CHARACTERS = 2000
 _WEEKDAYS_ZH = "一二三四五六日"
 _WEEKDAYS_EN = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS_EN = (
@@ -156,7 +157,9 @@ def with_search(
     asked = with_files(question, documents)
     if not sources:
         return asked
-    is_chinese = detect_language(question) == "zh"
+    # Of a long question its ends tell; the whole could take the server's time.
+    ends = f"{question[:_END_CHARACTERS]}\n{question[_END_CHARACTERS:][-_END_CHARACTERS:]}"
+    is_chinese = detect_language(ends) == "zh"
     template = SEARCH_TEMPLATE_ZH if is_chinese else SEARCH_TEMPLATE_EN
     return template.format(
         search_results="\n".join(_web_page(source) for source in sources),

@@ -49,6 +49,12 @@ def test_long_runs_of_spaces_take_no_time(start: str) -> None:
     assert disarm(text) == text
 
 
+def test_long_questions_take_no_time() -> None:
+    for filling in ("\\(", "\\[", "$$ ", "```"):
+        asked = with_search(f"北京有多大？{filling * 200_000}", [source("text")], DAY)
+        assert asked.startswith("# 以下内容是基于用户发送的消息的搜索结果")
+
+
 def test_search_prompt_in_the_language_of_the_question() -> None:
     sources = [source("Paris is big.", 1, "Paris"), source("巴黎", 2)]
     english = with_search("How big is {question}?", sources, DAY)
