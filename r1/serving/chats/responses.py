@@ -71,6 +71,17 @@ class PageInfo(BaseModel):
     needs_key: bool
 
 
+_TEXT = {"type": "string"}
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "text/markdown": _TEXT,
+    "text/event-stream": {
+        "type": "object",
+        "properties": {"event": _TEXT, "data": _TEXT},
+        "required": ["event", "data"],
+    },
+}
+
+
 def documented(model: type[BaseModel] | None = None, kind: str = "") -> dict[int | str, Any]:
     """FastAPI's `responses` of a route: a model, another kind of body, both, or none at all."""
     responses = documented_api(PageInfo if model is None else model)
@@ -80,7 +91,7 @@ def documented(model: type[BaseModel] | None = None, kind: str = "") -> dict[int
     }
     if kind:
         # FastAPI adds the model's own kind, JSON.
-        content = {kind: {"schema": {"type": "string"}}}
+        content = {kind: {"schema": _SCHEMAS[kind]}}
         body = responses[200] if model is not None else {"description": "The body."}
         return responses | {200: body | {"content": content}}
     if model is None:
