@@ -100,6 +100,12 @@ def test_the_fewest_rows_are_those_from_which_on_bits_stay() -> None:
     for dtype in DTYPES:
         fewest = fewest_rows((64, 48, True), dtype, torch.get_num_threads())
         assert fewest is None or 1 <= fewest <= 64
+        # Small products in bf16: two orders of additions differ in one output of 16,000.
+        fewest = fewest_rows((32, 32, False), dtype, torch.get_num_threads())
+        assert fewest is None or 1 <= fewest <= 64
+        rows, weight = draw(2048, 32, dtype=dtype), draw(32, 32, dtype=dtype, seed=1)
+        parts = [torch.nn.functional.linear(part, weight) for part in rows.split(fewest or 2048)]
+        assert torch.equal(torch.cat(parts), torch.nn.functional.linear(rows, weight))
 
 
 @both_dtypes
