@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -42,8 +43,24 @@ def test_every_route_documents_its_errors(make_server: MakeServer) -> None:
             assert {"200", "400", "401"} <= operation["responses"].keys()
 
 
-def ask(operation: Any, num_requests: int, statuses: Counter[tuple[str, int]]) -> None:
-    """Valid and invalid requests of one operation; a reply that breaks a check raises."""
+def operations_of(url: str) -> list[Any]:
+    """All operations of a server's own schema."""
+    results = list(schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations())
+    operations = [result.ok() for result in results if isinstance(result, Ok)]
+    assert len(operations) == len(results)
+    return operations
+
+
+def ask(
+    operation: Any,
+    num_requests: int,
+    statuses: Counter[tuple[str, int]],
+    prepare: Callable[[Any], None] = lambda _: None,
+) -> None:
+    """Valid and invalid requests of one operation; a reply that breaks a check raises.
+
+    `prepare` may change a request before it is sent.
+    """
     checks = [
         not_a_server_error,
         status_code_conformance,
@@ -60,6 +77,7 @@ def ask(operation: Any, num_requests: int, statuses: Counter[tuple[str, int]]) -
     )
     @hypothesis.given(case=one_of([operation.as_strategy(mode) for mode in GenerationMode]))
     def check(case: Any) -> None:
+        prepare(case)
         response = case.call_and_validate(checks=checks, timeout=120)
         statuses[operation.path, response.status_code] += 1
 
@@ -69,11 +87,8 @@ def ask(operation: Any, num_requests: int, statuses: Counter[tuple[str, int]]) -
 @pytest.mark.slow
 def test_schemathesis_finds_no_500_and_no_breach(make_server: MakeServer) -> None:
     server = make_server(tiny_engine_model(max_model_len=64))
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    operations = operations_of(server.url)
     statuses: Counter[tuple[str, int]] = Counter()
-    results = list(schema.get_all_operations())
-    operations = [result.ok() for result in results if isinstance(result, Ok)]
-    assert len(operations) == len(results)
     posts = [operation for operation in operations if operation.method == "post"]
 
     for operation in operations:
