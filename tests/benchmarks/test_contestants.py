@@ -84,7 +84,7 @@ def test_what_a_worker_cannot_do_is_one_clear_line(worker: Worker) -> None:
         worker.ask("fly")
     with pytest.raises(ContestantError, match="process ended during die"):
         worker.ask("die")
-    with pytest.raises(ContestantError, match="its process (has )?ended"):
+    with pytest.raises(ContestantError, match=r"its process (has )?ended"):
         worker.ask("sleep", seconds=0)
 
 
