@@ -139,10 +139,17 @@ class Contestant:
         return {"version": f"r1 {__version__}, torch {torch.__version__}"}
 
     def step(self) -> dict[str, Any]:
-        """Generation, grading and the update; `phases` are the run's own seconds of each."""
+        """Generation, grading and the update; `phases` are the run's own seconds of each.
+
+        The run's own time of generation holds the wait for its turn, so that it is the rest here.
+        """
+        started = time.perf_counter()
         self.run.step()
+        phases = {"step": time.perf_counter() - started}
         logged = JsonlLog(self.output / "metrics.jsonl").rows()[-1]
-        return {"phases": {k[5:]: v for k, v in logged.items() if k.startswith("time_")}}
+        phases |= {k[5:]: v for k, v in logged.items() if k.startswith("time_") and k[5:] != "step"}
+        others = sum(v for k, v in phases.items() if k not in ("step", "generate"))
+        return {"phases": phases | {"generate": phases["step"] - others}}
 
 
 class TimedEngine(Engine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -53,7 +54,8 @@ def test_saved_as_a_hugging_face_folder_it_is_the_same(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(write_gguf(tmp_path / "tiny.gguf"))
     tokenizer.save(tmp_path / "saved")
     saved = load_tokenizer(tmp_path / "saved")
-    assert saved.names == tokenizer.names
+    # A folder names a token to pad with, as the releases do.
+    assert saved.names == replace(tokenizer.names, pad=tokenizer.names.eos)
     assert saved.encode("ab 12<tool>", allow_special=True) == tokenizer.encode(
         "ab 12<tool>", allow_special=True
     )

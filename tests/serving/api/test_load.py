@@ -78,7 +78,7 @@ def test_a_client_that_never_reads_is_cut_off_and_others_are_not(make_server: Ma
 
 
 def test_a_client_that_is_too_far_behind_loses_its_reply(make_server: MakeServer) -> None:
-    model = tiny_engine_model(max_buffered_tokens=1)
+    model = tiny_engine_model(max_buffered_tokens=1, flush_interval_seconds=0)
     server = make_server(model, loop_tokens=0)
     # Two tokens can wait for the event loop at once only when it is held up.
     pause = server.service.metrics.render
