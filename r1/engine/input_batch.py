@@ -13,6 +13,7 @@ import numpy as np
 
 from r1.engine.sampler import SampledTokens, SamplingBatch
 from r1.engine.sequence import Sequence
+from r1.models.attention import steps_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,3 @@ class InputBatch:
         self.raw_logprobs = np.pad(self.raw_logprobs, more)
         missing = -(-self.token_ids.shape[1] // self.block_size) - self.block_table.shape[1]
         self.block_table = np.pad(self.block_table, ((0, 0), (0, max(0, missing))))
-
-
-def steps_within(counts: np.ndarray) -> np.ndarray:
-    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from r1.engine.input_batch import InputBatch, NewTokens, steps_within
+from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.routing_cache import RoutingCache
 from r1.engine.sampler import sample_states
@@ -13,6 +13,7 @@ from r1.engine.scheduler import PrefillChunk, ScheduledBatch
 from r1.engine.spans import Spans
 from r1.engine.speculator import Speculator
 from r1.engine.step_packing import PackedStep, StepPacker
+from r1.models.attention import steps_within
 from r1.models.language_model import LanguageModel
 from r1.models.moe import RoutingTrace
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from r1.engine.input_batch import InputBatch, steps_within
+from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
 from r1.engine.spans import Spans, joined
 from r1.engine.tiled_attention import TiledPlan, plan_tiles
+from r1.models.attention import steps_within
 from r1.models.exact_attention import QueryTiles
 
 # Decoding rows are sorted by length and attend in buckets of this many, so that few

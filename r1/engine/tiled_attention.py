@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from r1.engine.input_batch import steps_within
 from r1.engine.spans import Spans, joined
 from r1.kernels.fused import (
     MAX_HEAD_DIM,
@@ -26,6 +25,7 @@ from r1.kernels.fused import (
     kernels_of,
 )
 from r1.kernels.layers import LayerWeights
+from r1.models.attention import steps_within
 from r1.models.model_config import ModelConfig
 
 # As in kernels/vectors.h: keys of one softmax step.

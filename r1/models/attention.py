@@ -24,6 +24,11 @@ from r1.kernels.segments import SegmentTable, attend_segments, has_segment_kerne
 MIN_FILL = 0.75
 
 
+def steps_within(counts: np.ndarray) -> np.ndarray:
+    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 class KVCache(Protocol):
     """Keys and values of earlier tokens; how they are kept is the engine's matter."""
 

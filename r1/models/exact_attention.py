@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from r1.kernels.fused import MAX_HEAD_DIM, MAX_QUERIES, TILE_TOKENS, Kernels, kernels_of
-from r1.models.attention import AttentionPlan, segment_attention
+from r1.models.attention import AttentionPlan, segment_attention, steps_within
 from r1.models.replaced_value import with_gradient_of
 
 KEY_BLOCK = 64
@@ -54,7 +54,7 @@ class QueryTiles:
         lengths = stops - starts
         counts = -(-lengths // QUERY_TILE)
         span = np.repeat(np.arange(len(starts)), counts)
-        within = _steps_within(counts)
+        within = steps_within(counts)
         last_blocks = (starts[span] + (within + 1) * QUERY_TILE - 1) // KEY_BLOCK
         order = np.argsort(-last_blocks, kind="stable")
         num_tiles = len(order)
@@ -149,18 +149,18 @@ class TiledSegments:
         step = max(1, MAX_QUERIES // num_heads_per_group)
         counts = -(-lengths // step)
         span = np.repeat(np.arange(len(starts)), counts)
-        begins = _steps_within(counts) * step
+        begins = steps_within(counts) * step
         ends = np.minimum(begins + step, lengths[span])
         firsts = (np.cumsum(lengths) - lengths)[span]
         keys = starts[span] + ends
         zeros = np.zeros_like(span)
         items = np.stack((firsts + begins, firsts + ends, first_tiles[span], zeros, keys, zeros), 1)
         return cls(
-            write_slots=np.repeat(first_tiles * TILE_TOKENS, stops) + _steps_within(stops),
+            write_slots=np.repeat(first_tiles * TILE_TOKENS, stops) + steps_within(stops),
             tables=np.arange(num_tiles.sum()),
             items=items[np.argsort(-keys * (ends - begins), kind="stable")],
             phases=np.array([0, len(items)]),
-            limits=np.repeat(starts, lengths) + _steps_within(lengths) + 1,
+            limits=np.repeat(starts, lengths) + steps_within(lengths) + 1,
         )
 
     def attend(
@@ -219,7 +219,7 @@ class ExactPlan:
         self.stops = self.starts + lengths
         own = np.repeat(first_tokens - self.starts, self.stops)
         of_prefix = np.repeat(first_tokens[prefixes], self.stops)
-        steps = _steps_within(self.stops)
+        steps = steps_within(self.stops)
         is_before = steps < np.repeat(self.starts, self.stops)
         self.key_tokens = np.where(is_before, of_prefix, own) + steps
         self._tiled: TiledSegments | None = None
@@ -271,8 +271,3 @@ def attention_kernels(query_NHK: Tensor) -> Kernels | None:
     if query_NHK.device.type != "cpu" or head_dim % TILE_TOKENS or head_dim > MAX_HEAD_DIM:
         return None
     return kernels_of(query_NHK.dtype)
-
-
-def _steps_within(counts: np.ndarray) -> np.ndarray:
-    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
