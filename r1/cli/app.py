@@ -27,6 +27,7 @@ VERBS = (
     training.grpo,
     training.reward,
     training.sample,
+    training.preferences,
     decontaminate.decontaminate,
     evaluation.evaluate,
     grade.grade,

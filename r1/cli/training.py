@@ -64,3 +64,14 @@ def sample(settings: Settings, dry_run: DryRun = False) -> None:
     from r1.training.rejection_sampling import SampleConfig, run_sample
 
     run_verb("sample", SampleConfig, run_sample, settings, dry_run)
+
+
+def preferences(settings: Settings, dry_run: DryRun = False) -> None:
+    """Preference pairs for `r1 reward`: replies that a judge compares four times, in both orders.
+
+    [dim]r1 preferences data=runs/replies/data.jsonl judge.server.url=http://localhost:8000/v1
+    judge.server.model=deepseek-v3 judge.temperature=0.7 output=runs/preferences[/dim]
+    """
+    from r1.training.preference_pairs import PreferencesConfig, run_preferences
+
+    run_verb("preferences", PreferencesConfig, run_preferences, settings, dry_run)

@@ -16,6 +16,7 @@ from r1.pipeline.stages import Stage
 from r1.training.grpo import GrpoConfig
 from r1.training.loop import LoopConfig
 from r1.training.memory import VerbConfig, describe_memory, estimate_memory
+from r1.training.preference_pairs import PreferencesConfig
 from r1.training.rejection_sampling import SampleConfig
 
 
@@ -66,6 +67,8 @@ def describe_work(config: Config) -> str:
             problems = f"{config.max_prompts:,} problems at most"
         replies = f"{config.samples_per_prompt} replies of up to {config.max_tokens:,} tokens"
         return f"{problems}, {replies} each"
+    if isinstance(config, PreferencesConfig):
+        return f"{config.num_judgements} judgements a pair by {config.judge.server.model}"
     return ""
 
 

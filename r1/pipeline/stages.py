@@ -12,6 +12,7 @@ from r1.evaluation.run_evaluate import EvaluateConfig, run_evaluate
 from r1.tasks.miniature.base_model import MiniatureBaseConfig, write_base
 from r1.tasks.miniature.data import MiniatureDataConfig, write_miniature_data
 from r1.training.grpo import GrpoConfig, run_grpo
+from r1.training.preference_pairs import PreferencesConfig, run_preferences
 from r1.training.rejection_sampling import SampleConfig, run_sample
 from r1.training.reward_model import RewardModelConfig, run_reward_model
 from r1.training.sft import SftConfig, run_sft
@@ -32,6 +33,7 @@ STAGE_KINDS: Mapping[str, StageKind] = {
     "grpo": StageKind(GrpoConfig, run_grpo, "checkpoint", makes_language_model=True),
     "reward": StageKind(RewardModelConfig, run_reward_model, "checkpoint"),
     "sample": StageKind(SampleConfig, run_sample, "data.jsonl"),
+    "preferences": StageKind(PreferencesConfig, run_preferences, "data.jsonl"),
     "evaluate": StageKind(EvaluateConfig, run_evaluate),
     "miniature_base": StageKind(MiniatureBaseConfig, write_base),
     "miniature_data": StageKind(MiniatureDataConfig, write_miniature_data),

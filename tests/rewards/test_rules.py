@@ -9,13 +9,7 @@ from pytest import approx
 
 from r1.rewards.language import language_reward
 from r1.rewards.length import soft_overlong_penalty
-from r1.rewards.preference import (
-    Judgement,
-    choose_response,
-    has_similar_length,
-    preferred_response,
-    showing_orders,
-)
+from r1.rewards.preference import has_similar_length, mean_preference
 from r1.rewards.repetition import repetition_rate
 
 
@@ -66,35 +60,19 @@ def test_repetition_rate_is_a_share(text: str) -> None:
     assert 0.0 <= repetition_rate(text) <= 1.0
 
 
-def judged(*scores: tuple[float, float]) -> list[Judgement]:
-    return [
-        Judgement(first, second, is_swapped)
-        for (first, second), is_swapped in zip(scores, showing_orders(len(scores)), strict=True)
-    ]
+def test_a_judge_that_likes_the_first_place_prefers_nothing() -> None:
+    assert mean_preference([2, 2], [2, 2]) == 0.0
+    assert mean_preference([2, 1], [-1, 0]) == 1.0
+    assert mean_preference([-2, -1], [2, 2]) == -1.75
 
 
-def test_a_judge_that_likes_the_first_place_decides_nothing() -> None:
-    assert preferred_response(judged((9, 1), (9, 1), (9, 1), (9, 1))) is None
-
-
-def test_only_a_mean_difference_above_one_counts() -> None:
-    # Differences A - B: 2, 2, 0, 0 (mean 1.0) and 2, 2, 1, 0 (mean 1.25).
-    assert preferred_response(judged((7, 5), (5, 7), (6, 6), (6, 6))) is None
-    assert preferred_response(judged((7, 5), (5, 7), (7, 6), (6, 6))) == "a"
-    assert preferred_response(judged((5, 7), (7, 5), (6, 7), (6, 6))) == "b"
-
-
-def test_both_orders_must_be_judged() -> None:
-    with pytest.raises(ValueError, match="half of the judgements"):
-        preferred_response([Judgement(1, 2, False)] * 4)
-    with pytest.raises(ValueError, match="even"):
-        showing_orders(3)
+@pytest.mark.parametrize("scores", [([1], []), ([], []), ([1, 2, 2], [1])])
+def test_both_orders_must_be_judged(scores: tuple[list[float], list[float]]) -> None:
+    with pytest.raises(ValueError, match="equally often"):
+        mean_preference(*scores)
 
 
 def test_lengths_must_be_similar() -> None:
     assert has_similar_length(100, 200) and has_similar_length(200, 100)
     assert not has_similar_length(100, 201)
     assert not has_similar_length(0, 0)
-    scores = judged((9, 1), (1, 9))
-    assert choose_response(scores, (100, 120)) == "a"
-    assert choose_response(scores, (100, 300)) is None

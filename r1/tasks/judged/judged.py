@@ -172,14 +172,15 @@ class JudgedTask:
 
 
 def ask_for(
-    judge: Judge, prompt: JudgePrompt, read: Callable[[str], Answer | None]
+    judge: Judge, prompt: JudgePrompt, read: Callable[[str], Answer | None], judgement: int = 0
 ) -> tuple[Answer | None, str]:
     """What `read` finds in the judge's reply, or in that of a second try; and the reply.
 
-    None when neither holds a verdict. Raises JudgeFailure.
+    None when neither holds a verdict. Another `judgement` asks the same again, sampled
+    afresh. Raises JudgeFailure.
     """
     reply = ""
-    for attempt in range(_NUM_ATTEMPTS):
+    for attempt in range(judgement * _NUM_ATTEMPTS, (judgement + 1) * _NUM_ATTEMPTS):
         reply = judge.ask(prompt.user, prompt.system, attempt)
         verdict = read(reply)
         if verdict is not None:
