@@ -11,6 +11,8 @@
 #include "pointwise.h"
 #include "pointwise_backward.h"
 #include "layers.h"
+#include "experts.h"
+#include "experts_backward.h"
 #include "quantized.h"
 #include "sampling.h"
 #include "segments.h"

@@ -43,6 +43,8 @@ _C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 # The functions of kernels.c, each for bf16 and f32: p a pointer, i an int64, f a float.
 _SIGNATURES = {
     "r1_attend": "pppppp" + "i" + "p" + "iiiii" + "f" + "i",
+    "r1_experts": "ppppp",
+    "r1_experts_backward": "pp",
     "r1_gate": "ppp" + "iii",
     "r1_gate_backward": "ppppp" + "ii",
     "r1_layers": "ppppppppppp" + "ff",

@@ -2,7 +2,8 @@
 
 Method: DeepSeek-V3 report (arXiv:2412.19437), sections 2.1.2 and 3.2; the selection is
 that of the released code. The routed experts' weights are stacked, so that all of them
-are computed by two grouped matrix products over tokens sorted by expert.
+are computed at once over tokens sorted by expert: by a C kernel on a CPU, elsewhere by two
+grouped matrix products.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from r1.kernels.experts import has_experts_kernel, mix_experts
 from r1.models.layers import SwiGLU
 from r1.models.model_config import ModelConfig
 
@@ -97,6 +99,9 @@ class Experts(nn.Module):
 
     def forward(self, hidden_ND: Tensor, experts_NA: Tensor, weights_NA: Tensor) -> Tensor:
         """The weighted sum [N, D] of every token's experts."""
+        stacks = self.gate_up_proj, self.down_proj
+        if has_experts_kernel(hidden_ND, experts_NA, *stacks):
+            return mix_experts(hidden_ND, experts_NA, weights_NA, *stacks)
         num_tokens, num_chosen = experts_NA.shape
         order = experts_NA.flatten().argsort(stable=True)
         place = torch.empty_like(order)
