@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from r1.models.language_model import LanguageModel
 from r1.models.llama import LlamaForCausalLM
 from r1.models.model_config import ModelConfig
 from r1.text.tokenizer import Tokenizer
+from tests.small_models import deepseek_v3, qwen2
 
 EOS_ID = 256
 VOCAB_SIZE = 258
@@ -38,40 +40,13 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def model_config() -> ModelConfig:
-    return ModelConfig(
-        architecture="Qwen2ForCausalLM",
-        vocab_size=VOCAB_SIZE,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-    )
+    return qwen2(VOCAB_SIZE, initializer_range=0.2)
 
 
 # Latent attention and experts: everything that the engine does differently for them.
-DEEPSEEK_V3 = {
-    "architectures": ["DeepseekV3ForCausalLM"],
-    "vocab_size": VOCAB_SIZE,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "moe_intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "first_k_dense_replace": 1,
-    "num_attention_heads": 4,
-    "n_routed_experts": 8,
-    "num_experts_per_tok": 2,
-    "n_group": 4,
-    "topk_group": 2,
-    "q_lora_rank": 16,
+DEEPSEEK_V3: dict[str, Any] = {
     "kv_lora_rank": 12,
-    "qk_nope_head_dim": 8,
     "qk_rope_head_dim": 4,
-    "v_head_dim": 8,
     "max_position_embeddings": 256,
     "initializer_range": 0.2,
     "rope_scaling": {
@@ -87,7 +62,7 @@ DEEPSEEK_V3 = {
 @pytest.fixture(params=["qwen2", "deepseek_v3"])
 def model(request: pytest.FixtureRequest, model_config: ModelConfig) -> LanguageModel:
     """Each of the two kinds of cache: keys and values by head, and latents."""
-    config = model_config if request.param == "qwen2" else ModelConfig.from_dict(DEEPSEEK_V3)
+    config = model_config if request.param == "qwen2" else deepseek_v3(VOCAB_SIZE, **DEEPSEEK_V3)
     model = build_model(config, seed=7)
     assert isinstance(model, LanguageModel)
     return model

@@ -16,10 +16,10 @@ from r1.engine.sampler import sample
 from r1.engine.stream_options import StreamOptions
 from r1.models.architectures import build_model
 from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
-from r1.models.model_config import ModelConfig
 from r1.records import GenerationRequest, Sample, SamplingParams
 from r1.text.tokenizer import Tokenizer
-from tests.engine.conftest import DEEPSEEK_V3
+from tests.engine.conftest import DEEPSEEK_V3, VOCAB_SIZE
+from tests.small_models import deepseek_v3
 
 MakeEngine = Callable[..., Engine]
 FIRST, COUNT = ord("a") - ord("!"), 20  # the tokenizer's id of "a"
@@ -31,7 +31,7 @@ def ids_of(letters: str) -> tuple[int, ...]:
 
 
 def build(**changes: Any) -> DeepseekV3ForCausalLM:
-    config = ModelConfig.from_dict(DEEPSEEK_V3 | {"num_nextn_predict_layers": 1} | changes)
+    config = deepseek_v3(VOCAB_SIZE, **DEEPSEEK_V3 | {"num_nextn_predict_layers": 1} | changes)
     model = build_model(config, seed=7)
     assert isinstance(model, DeepseekV3ForCausalLM)
     return model

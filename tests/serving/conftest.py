@@ -12,11 +12,11 @@ from tokenizers import decoders, models, pre_tokenizers
 from r1.engine.engine import StepOutput
 from r1.models.architectures import build_model
 from r1.models.hf_checkpoint import save_model
-from r1.models.model_config import ModelConfig
 from r1.records import GenerationRequest, Sample
 from r1.text.chat_template import R1_CHAT_TEMPLATE
 from r1.text.special_tokens import SpecialTokens
 from r1.text.tokenizer import Tokenizer
+from tests.small_models import qwen2
 
 SPECIAL_TOKENS = (
     "<｜begin▁of▁sentence｜>",
@@ -44,18 +44,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def checkpoint(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of 2 layers x 32 with random weights, as a Hugging Face folder."""
-    config = ModelConfig(
-        architecture="Qwen2ForCausalLM",
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
+    config = qwen2(tokenizer.vocab_size, max_position_embeddings=512)
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     save_model(build_model(config, seed=3), folder)
     tokenizer.save(folder)

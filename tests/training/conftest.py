@@ -13,12 +13,12 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from r1.models.architectures import build_model
 from r1.models.hf_checkpoint import save_model
-from r1.models.model_config import ModelConfig
 from r1.records import Completion, Grade, Problem
 from r1.tasks import task as task_module
 from r1.tasks.task import Split, TaskConfig
 from r1.text.special_tokens import SpecialTokens
 from r1.text.tokenizer import Tokenizer
+from tests.small_models import qwen2
 
 SPECIAL_TOKENS = (
     "<｜begin▁of▁sentence｜>",
@@ -47,19 +47,7 @@ def tiny_tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_policy(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder with random weights: 2 layers of 32."""
-    config = ModelConfig(
-        architecture="Qwen2ForCausalLM",
-        vocab_size=tiny_tokenizer.vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        initializer_range=0.1,
-    )
+    config = qwen2(tiny_tokenizer.vocab_size, initializer_range=0.1)
     folder = tmp_path_factory.mktemp("tiny") / "policy"
     save_model(build_model(config, seed=3), folder)
     tiny_tokenizer.save(folder)

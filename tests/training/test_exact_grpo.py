@@ -11,7 +11,6 @@ from r1.engine.engine import Engine, EngineConfig
 from r1.generator import Generator
 from r1.models.architectures import build_model
 from r1.models.language_model import LanguageModel
-from r1.models.model_config import ModelConfig
 from r1.records import GenerationRequest, SamplingParams
 from r1.run_log import JsonlLog
 from r1.tasks.task import TaskConfig
@@ -19,20 +18,15 @@ from r1.text.tokenizer import Tokenizer
 from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.logprobs import token_logprobs
 from r1.training.packing import TokenSequence, pack_targets
+from tests.small_models import qwen2
 
 
 def build(tokenizer: Tokenizer, head_dim: int, dtype: torch.dtype) -> LanguageModel:
-    config = ModelConfig(
-        architecture="Qwen2ForCausalLM",
-        vocab_size=tokenizer.vocab_size,
+    config = qwen2(
+        tokenizer.vocab_size,
         hidden_size=4 * head_dim,
         intermediate_size=50,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         head_dim=head_dim,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
         initializer_range=0.2,
     )
     model = build_model(config, dtype=dtype, seed=3)

@@ -12,7 +12,6 @@ import torch
 from r1.models.architectures import build_model
 from r1.models.deepseek_v3 import DeepseekV3ForCausalLM
 from r1.models.hf_checkpoint import load_model, save_model
-from r1.models.model_config import ModelConfig
 from r1.run_log import JsonlLog
 from r1.tasks.task import TaskConfig
 from r1.text.tokenizer import Tokenizer
@@ -21,6 +20,7 @@ from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.loop import EncodedRow
 from r1.training.packing import TokenSequence, pack_targets
 from r1.training.sft import SftConfig, run_sft, sft_losses
+from tests.small_models import deepseek_v3
 
 BIASES = "mlp.gate.e_score_correction_bias"
 
@@ -28,30 +28,7 @@ BIASES = "mlp.gate.e_score_correction_bias"
 @pytest.fixture(scope="module")
 def tiny_moe(tiny_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of 2 layers, the second with 8 experts, and a token predictor."""
-    config = ModelConfig.from_dict(
-        {
-            "architectures": ["DeepseekV3ForCausalLM"],
-            "vocab_size": tiny_tokenizer.vocab_size,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "moe_intermediate_size": 16,
-            "num_hidden_layers": 2,
-            "first_k_dense_replace": 1,
-            "num_attention_heads": 4,
-            "n_routed_experts": 8,
-            "num_experts_per_tok": 2,
-            "n_group": 4,
-            "topk_group": 2,
-            "q_lora_rank": 16,
-            "kv_lora_rank": 16,
-            "qk_nope_head_dim": 8,
-            "qk_rope_head_dim": 8,
-            "v_head_dim": 8,
-            "num_nextn_predict_layers": 1,
-            "max_position_embeddings": 1024,
-            "initializer_range": 0.1,
-        }
-    )
+    config = deepseek_v3(tiny_tokenizer.vocab_size, num_nextn_predict_layers=1)
     folder = tmp_path_factory.mktemp("tiny") / "moe"
     save_model(build_model(config, seed=3), folder)
     tiny_tokenizer.save(folder)
