@@ -75,6 +75,10 @@ class Grade:
     reason: str = ""
 
 
+# Below, fp32 logits divided by it overflow. Infinity would ignore the model.
+MIN_TEMPERATURE = 1e-5
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to sample one reply; the defaults sample from the model itself.
@@ -96,10 +100,9 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         checks = (
-            # Below, fp32 logits divided by it overflow; infinity would ignore the model.
             (
-                self.temperature == 0 or 1e-5 <= self.temperature < math.inf,
-                "temperature must be 0 (greedy), or 1e-5 or more",
+                self.temperature == 0 or MIN_TEMPERATURE <= self.temperature < math.inf,
+                f"temperature must be 0 (greedy), or {MIN_TEMPERATURE:g} or more",
             ),
             (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
             (self.top_k >= 0, "top_k must be 0 (off) or more"),

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from r1.config import Config
 from r1.engine.engine import EngineConfig
 from r1.engine.open_model import DtypeName
+from r1.records import MIN_TEMPERATURE
 from r1.tasks.task import TaskConfig
 from r1.training.expert_balance import ExpertConfig
 from r1.training.losses import NormalizeBy
@@ -71,7 +72,7 @@ class GrpoConfig(OptimizerConfig):
     questions_per_step: int = Field(default=32, ge=1)
     updates_per_rollout: int = Field(default=16, ge=1)
     inner_epochs: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=MIN_TEMPERATURE, allow_inf_nan=False)
     top_p: float = 1.0
     top_k: int = 0
     max_tokens: PositiveInt | tuple[TokenLimit, ...] = (

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from r1.config import Config
 from r1.engine.engine import Engine, EngineConfig
@@ -81,6 +81,11 @@ class SampleConfig(Config):
 
     num_grading_threads: int = Field(default=4, ge=1)
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        _ = self.sampling  # raises ValueError for values out of range
+        return self
 
     @property
     def sampling(self) -> SamplingParams:
