@@ -1,30 +1,32 @@
 """What HTTP and streaming cost over the engine, and how many clients fare.
 
-    python benchmarks/serving.py [--model tiny] [--clients 32] [--tokens 128] [--write]
+    python benchmarks/serving.py [--models tiny smollm2] [--clients 32] [--write]
 
 The engine alone steps as many streamed requests as there are clients; then the same requests
 come through `r1 serve` in a process of its own, streamed, at once. Tokens a second are those
-of the whole, medians of runs of both in turn. Then time to first token at 1, 8 and 64
-clients, and a crowd of which some leave in mid-stream and some never read. `--write` puts the table
-into docs/benchmarks.md.
+of the whole, from the first request to the last reply's end, medians of runs of both in turn.
+The first model also answers longer replies, of which each request's own cost is a smaller part.
+Then its time to first token at 1, 8 and 64 clients, and a crowd of which some leave in
+mid-stream and some never read. `--write` puts the tables into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import re
-import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import httpx2
 import torch
 from results_page import machine_lines, write_section
+from stream_clients import Client, read_all
 
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
@@ -34,99 +36,160 @@ from r1.text.chat_template import encode_chat
 
 QUESTION = "What is {number} + 25?"
 NUM_RUNS = 5
+NUM_TOKENS, MORE_TOKENS = 128, 768
 CROWD = 200
 
 
-def engine_tokens_per_second(engine: Engine, num_clients: int, num_tokens: int) -> float:
-    """Streamed requests on the engine alone."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`r1 serve`, and the seconds from its start to its first token."""
+
+    model: str
+    url: str
+    process_id: int
+    start_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRun:
+    """All clients at once. CPU seconds: of the server's event loop, and of the clients."""
+
+    seconds: float
+    loop_seconds: float
+    client_seconds: float
+    num_reads: int
+    first_seconds: list[float]
+
+
+@contextmanager
+def serving(model: str) -> Iterator[Server]:
+    """A server of its own process, ended with the block."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "r1", "serve", model, "--port", "0", "--no-page"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        url = process.stderr.readline().split(" at ")[1].strip().removesuffix("/v1")
+        assert not read_all([ask(url, 0, 1)])
+        yield Server(model, url, process.pid, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(url: str, number: int, num_tokens: int) -> Client:
+    """A streamed request for a reply of so many tokens."""
+    return Client(url, QUESTION.format(number=number), number, num_tokens)
+
+
+def run_engine(engine: Engine, num_clients: int, num_tokens: int) -> float:
+    """Seconds of the engine alone, for the same requests as streams."""
     sampling = SamplingParams(temperature=0.6, top_p=0.95, max_tokens=num_tokens, ignore_eos=True)
+    started = time.perf_counter()
     for number in range(num_clients):
         prompt = encode_chat(engine.tokenizer, [Message("user", QUESTION.format(number=number))])
         request = GenerationRequest(str(number), prompt.ids, sampling, seed=number)
         engine.add_request(request, StreamOptions())
-    started = time.perf_counter()
     while engine.has_unfinished():
         engine.step()
-    return num_clients * num_tokens / (time.perf_counter() - started)
+    return time.perf_counter() - started
 
 
-def body(number: int, num_tokens: int) -> dict[str, Any]:
-    """A streamed request of so many tokens."""
-    return {
-        "messages": [{"role": "user", "content": QUESTION.format(number=number)}],
-        "max_tokens": num_tokens,
-        "ignore_eos": True,
-        "seed": number,
-        "stream": True,
-    }
+def run_served(server: Server, num_clients: int, num_tokens: int) -> ServedRun:
+    """The same through HTTP. Raises ConnectionError when a reply breaks off."""
+    started, client, loop = time.perf_counter(), time.process_time(), loop_seconds(server)
+    clients = [ask(server.url, number, num_tokens) for number in range(num_clients)]
+    errors = read_all(clients)
+    seconds, client = time.perf_counter() - started, time.process_time() - client
+    if errors:
+        raise errors[0]
+    assert {each.num_tokens for each in clients} == {num_tokens}
+    return ServedRun(
+        seconds,
+        loop_seconds(server) - loop,
+        client,
+        sum(each.num_reads for each in clients),
+        [each.first_seconds for each in clients if each.first_seconds is not None],
+    )
 
 
-async def ask(url: str, number: int, num_tokens: int) -> float:
-    """One streamed reply; seconds to its first token.
-
-    Read from the socket as it is: a client library would cost more than the server.
-    """
-    started = time.perf_counter()
-    reader, writer = await post(url, number, num_tokens)
-    status = await reader.readline()
-    assert b" 200 " in status, status
-    await reader.readuntil(b"data: ")
-    first = time.perf_counter() - started
-    end = b""
-    while b"[DONE]" not in end:
-        received = await reader.read(65536)
-        assert received, "the reply broke off"
-        end = end[-16:] + received
-    writer.close()
-    return first
+def loop_seconds(server: Server) -> float:
+    """CPU time of the server's first thread, which is the event loop's (Linux)."""
+    path = Path(f"/proc/{server.process_id}/task/{server.process_id}/schedstat")
+    return int(path.read_text().split()[0]) / 1e9
 
 
-async def post(
-    url: str, number: int, num_tokens: int
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which a reply of so many tokens is asked for."""
-    host, port = url.removeprefix("http://").split(":")
-    content = {
-        "messages": [{"role": "user", "content": QUESTION.format(number=number)}],
-        "max_tokens": num_tokens,
-        "ignore_eos": True,
-        "seed": number,
-        "stream": True,
-    }
-    text = json.dumps(content)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write((head + text).encode())
-    return reader, writer
+# ---------------------------------------------------------------- the parts
 
 
-async def ask_all(url: str, num_clients: int, num_tokens: int) -> tuple[float, list[float]]:
-    """All clients at once: tokens a second, and every client's time to first token."""
-    started = time.perf_counter()
-    firsts = await asyncio.gather(*(ask(url, number, num_tokens) for number in range(num_clients)))
-    return num_clients * num_tokens / (time.perf_counter() - started), firsts
+def overhead_row(server: Server, engine: Engine, num_clients: int, num_tokens: int) -> str:
+    """Engine and server in turn, after one run of both that nobody counts."""
+    num_all = num_clients * num_tokens
+    alone, served = [], []
+    for _ in range(NUM_RUNS + 1):
+        alone.append(run_engine(engine, num_clients, num_tokens))
+        served.append(run_served(server, num_clients, num_tokens))
+    engine_seconds = median(alone[1:])
+    seconds = median(run.seconds for run in served[1:])
+    loop = median(run.loop_seconds / run.seconds for run in served[1:])
+    client = median(run.client_seconds / run.seconds for run in served[1:])
+    sends = median(run.num_reads / run.seconds for run in served[1:])
+    return (
+        f"| {server.model}, {num_tokens} | {num_all / engine_seconds:,.0f} "
+        f"| {num_all / seconds:,.0f} | {1 - engine_seconds / seconds:.0%} "
+        f"| {loop:.0%} | {client:.0%} | {sends:,.0f} |"
+    )
 
 
-async def leave(url: str, number: int) -> None:
-    """Go after the first bytes of a long reply."""
-    reader, writer = await post(url, number, 400)
-    await reader.readuntil(b"data: ")
-    writer.close()
+def overhead_rows(server: Server, num_clients: int, lengths: list[int]) -> list[str]:
+    """A row for each length of the replies."""
+    model, tokenizer = open_model(server.model, is_trained=False)
+    engine = Engine(model, tokenizer, EngineConfig(max_num_seqs=64, kv_cache_bytes=10**9))
+    return [overhead_row(server, engine, num_clients, length) for length in lengths]
 
 
-async def crowd(url: str) -> tuple[int, float]:
+def first_token_lines(server: Server) -> list[str]:
+    """Time to first token by the number of clients."""
+    rows = []
+    for count in (1, 8, 64):
+        runs = [run_served(server, count, 16) for _ in range(NUM_RUNS)]
+        ranked = sorted(seconds for run in runs for seconds in run.first_seconds)
+        p99 = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
+        rows.append(f"| {count} | {median(ranked) * 1000:.0f} ms | {p99 * 1000:.0f} ms |")
+    return ["", "| clients | first token, median | p99 |", "| ---: | ---: | ---: |", *rows]
+
+
+def crowd(server: Server) -> tuple[int, float]:
     """CROWD streams at once: 10% leave, 5% never read. Errors, seconds till no block is held."""
-    silent = [(await post(url, number, 400))[1] for number in range(CROWD // 20)]
-    leaving = [leave(url, number) for number in range(CROWD // 10)]
-    reading = [ask(url, number, 32) for number in range(CROWD - len(silent) - len(leaving))]
-    results = await asyncio.gather(*leaving, *reading, return_exceptions=True)
-    for writer in silent:
-        writer.close()
+    silent = [ask(server.url, number, 400) for number in range(CROWD // 20)]
+    leaving = {ask(server.url, number, 400) for number in range(CROWD // 10)}
+    reading = [ask(server.url, n, 32) for n in range(CROWD - len(silent) - len(leaving))]
+    errors = read_all(
+        [*leaving, *reading], lambda client: client in leaving and client.first_seconds is not None
+    )
+    for client in silent:
+        client.socket.close()
     ended = time.perf_counter()
-    while kv_cache_usage(url) > 0:
-        await asyncio.sleep(0.02)
-    return sum(isinstance(each, BaseException) for each in results), time.perf_counter() - ended
+    while kv_cache_usage(server.url) > 0:
+        time.sleep(0.02)
+    return len(errors), time.perf_counter() - ended
+
+
+def crowd_lines(server: Server) -> list[str]:
+    """The crowd, several times over: memory is to stay where the first left it."""
+    rows = []
+    for number in range(1, NUM_RUNS + 1):
+        num_errors, seconds = crowd(server)
+        memory = resident_mib(server.process_id)
+        rows.append(f"| {number} | {num_errors} | {seconds:.2f} s | {memory:,.0f} MiB |")
+    return [
+        "",
+        f"{CROWD} streams at once; {CROWD // 10} leave in mid-stream, {CROWD // 20} never read:",
+        "",
+        "| round | errors of the others | KV blocks free again after | memory |",
+        "| ---: | ---: | ---: | ---: |",
+        *rows,
+    ]
 
 
 def kv_cache_usage(url: str) -> float:
@@ -143,81 +206,39 @@ def resident_mib(process_id: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def crowd_lines(process_id: int, url: str) -> list[str]:
-    """The crowd, several times over: memory is to stay where the first left it."""
-    rows = []
-    for number in range(1, NUM_RUNS + 1):
-        num_errors, seconds = asyncio.run(crowd(url))
-        memory = resident_mib(process_id)
-        rows.append(f"| {number} | {num_errors} | {seconds:.2f} s | {memory:,.0f} MiB |")
+def measure(models: list[str], num_clients: int) -> list[str]:
+    """The tables' lines."""
+    rows, more = [], []
+    for number, model in enumerate(models):
+        with serving(model) as server:
+            is_first = number == 0
+            lengths = [NUM_TOKENS, MORE_TOKENS] if is_first else [NUM_TOKENS]
+            rows += overhead_rows(server, num_clients, lengths)
+            if is_first:
+                seconds = f"{server.start_seconds:.1f} s"
+                more = [f"First token {seconds} after the start of `r1 serve {model}`."]
+                more += [*first_token_lines(server), *crowd_lines(server)]
     return [
+        f"{num_clients} streams at once. CPU: of one core, while the streams run; the clients",
+        "share the machine's cores with the server.",
         "",
-        f"{CROWD} streams at once; {CROWD // 10} leave in mid-stream, {CROWD // 20} never read:",
-        "",
-        "| round | errors of the others | KV blocks free again after | memory |",
-        "| ---: | ---: | ---: | ---: |",
+        "| model, tokens a reply | engine alone, tokens/s | over HTTP | overhead "
+        "| CPU of the event loop | CPU of the clients | sends/s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
+        "",
+        *more,
     ]
 
 
-def start_server(model: str) -> tuple[subprocess.Popen[str], str, float]:
-    """The process, its address, and the seconds from its start to its first token."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "r1", "serve", model, "--port", "0", "--no-page"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    url = process.stderr.readline().split(" at ")[1].strip().removesuffix("/v1")
-    asyncio.run(ask_all(url, 1, 1))
-    return process, url, time.perf_counter() - started
-
-
-def measure(arguments: Any) -> list[str]:
-    """The table's lines."""
-    model, tokenizer = open_model(arguments.model)
-    engine = Engine(model, tokenizer, EngineConfig(max_num_seqs=64, kv_cache_bytes=10**9))
-    process, url, seconds = start_server(arguments.model)
-    num_clients, num_tokens = arguments.clients, arguments.tokens
-    alone, served = [], []
-    try:
-        for _ in range(NUM_RUNS):
-            alone.append(engine_tokens_per_second(engine, num_clients, num_tokens))
-            served.append(asyncio.run(ask_all(url, num_clients, num_tokens))[0])
-        lines = [
-            f"First token {seconds:.1f} s after the start of `r1 serve {arguments.model}`.",
-            "",
-            f"| {num_clients} clients, {num_tokens} tokens each | tokens/s |",
-            "| --- | ---: |",
-            f"| engine alone | {statistics.median(alone):,.0f} |",
-            f"| over HTTP, streamed | {statistics.median(served):,.0f} |",
-            f"| overhead | {1 - statistics.median(served) / statistics.median(alone):.0%} |",
-            "",
-            "| clients | first token, median | p99 |",
-            "| ---: | ---: | ---: |",
-        ]
-        for count in (1, 8, 64):
-            firsts = [
-                first for _ in range(NUM_RUNS) for first in asyncio.run(ask_all(url, count, 16))[1]
-            ]
-            ranked = sorted(firsts)
-            p99 = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
-            median = statistics.median(ranked)
-            lines.append(f"| {count} | {median * 1000:.0f} ms | {p99 * 1000:.0f} ms |")
-        lines += crowd_lines(process.pid, url)
-    finally:
-        process.terminate()
-        process.wait()
-    return lines
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="tiny")
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["tiny", "smollm2"])
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     machine = machine_lines(torch.get_num_threads())
-    lines = measure(arguments)
+    lines = measure(arguments.models, arguments.clients)
     print("\n".join([*lines, "", *machine]))
     if arguments.write:
         page = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"

@@ -101,6 +101,7 @@ async def _stream(
     begun = [False] * len(replies)
     is_strict = service.settings.is_strict_deepseek
     num_open = len(replies)
+    last = b""
     async with aclosing(service.deltas(replies)) as deltas:
         async for index, delta in deltas:
             fields = _delta_fields(delta, num_calls[index])
@@ -120,11 +121,14 @@ async def _stream(
                 chunk["usage"] = None
             elif is_strict and num_open == 0:
                 chunk["usage"] = wire.usage(total_counts(replies, len(replies)))
-            yield wire.event(chunk)
+            if num_open:
+                yield wire.event(chunk)
+            else:  # goes out with what ends the stream
+                last += wire.event(chunk)
     if body.has_usage_chunk:
         counts = total_counts(replies, len(replies))
-        yield wire.event({**head, "choices": [], "usage": wire.usage(counts)})
-    yield wire.DONE
+        last += wire.event({**head, "choices": [], "usage": wire.usage(counts)})
+    yield last + wire.DONE
 
 
 def _delta_fields(delta: Delta, num_calls: int) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from r1.engine.engine import Engine
 from r1.engine.outputs import StepOutput
@@ -37,18 +36,18 @@ _CLOSED_THOUGHT = f"\n{THINK_CLOSE}\n\n"
 
 
 class EngineModel:
-    """Continues prompts of token ids on an engine in a thread."""
+    """Continues prompts of token ids on an engine in a thread, which opens it."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
+    def __init__(self, open_engine: Callable[[], Engine], settings: ServerSettings) -> None:
+        self._thread = EngineThread(open_engine, settings)
+        engine = self._thread.engine
         self.tokenizer: Tokenizer = engine.tokenizer
         self.max_model_len: int | None = engine.max_model_len
         self.is_reasoning = is_r1_like(engine.tokenizer)
         self._vocab_size = engine.model.config.vocab_size
         self._tokens = ThoughtTokens(self.tokenizer, self._vocab_size)
         self._grammar_timeout_seconds = settings.grammar_timeout_seconds
-        self._flush_interval_seconds = settings.flush_interval_seconds
         self._compiler: GrammarCompiler | None = None
-        self._thread = EngineThread(engine, settings.max_buffered_tokens)
 
     def prepare_chat(self, chat: ChatInput) -> ModelPrompt:
         """Encode a conversation; what people and tools wrote is text, never a control token."""
@@ -91,14 +90,8 @@ class EngineModel:
             is_finished = False
             while not is_finished:
                 outputs = await buffer.take()
-                taken = time.monotonic()
-                yield [self._chunk(output, settings, constraint) for output in outputs]
+                yield [self._chunk(run, settings, constraint) for run in _runs(outputs)]
                 is_finished = bool(outputs) and outputs[-1].finished is not None
-                # Tokens that come faster than this are sent together: on a fast model the
-                # messages would cost more than the tokens.
-                wait = taken + self._flush_interval_seconds - time.monotonic()
-                if not is_finished and wait > 0:
-                    await asyncio.sleep(wait)
         finally:
             self._thread.cancel(settings.id)
 
@@ -164,18 +157,19 @@ class EngineModel:
             raise ApiError(400, str(error), param="response_format") from None
 
     def _chunk(
-        self, output: StepOutput, settings: ReplySettings, constraint: ReplyConstraint | None
+        self, run: list[StepOutput], settings: ReplySettings, constraint: ReplyConstraint | None
     ) -> ModelChunk:
-        finished = output.finished
+        finished = run[-1].finished
         stop_reason = None if constraint is None or finished is None else constraint.stop_reason
+        has_logprobs = settings.num_top_logprobs is not None
         return ModelChunk(
-            text=output.new_text,
-            num_tokens=len(output.new_token_ids),
-            logprobs=() if settings.num_top_logprobs is None else (self._logprob(output),),
+            text="".join([output.new_text for output in run]),
+            num_tokens=sum([len(output.new_token_ids) for output in run]),
+            logprobs=tuple(map(self._logprob, run)) if has_logprobs else (),
             finish_reason=None if finished is None else finished.finish_reason,
             stop_reason=stop_reason,
             num_prompt_tokens=None if finished is None else len(finished.prompt_ids),
-            num_cached_tokens=output.num_cached_tokens,
+            num_cached_tokens=run[-1].num_cached_tokens,
         )
 
     def _logprob(self, output: StepOutput) -> TokenLogprob:
@@ -190,3 +184,14 @@ class EngineModel:
         else:
             raw = self.tokenizer.decode([token_id], skip_special=False).encode()
         return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, -9999.0))
+
+
+def _runs(outputs: list[StepOutput]) -> list[list[StepOutput]]:
+    """Outputs that are read as one; what may end a tag ends a run: beyond it, tokens count
+    for another part of the reply."""
+    runs: list[list[StepOutput]] = [[]]
+    for output in outputs:
+        runs[-1].append(output)
+        if ">" in output.new_text:
+            runs.append([])
+    return [run for run in runs if run]

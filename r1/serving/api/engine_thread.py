@@ -1,4 +1,8 @@
-"""The thread that steps the engine, and the bounded buffer of each of its clients."""
+"""The thread that steps the engine, and the bounded buffer of each of its clients.
+
+A reply's first tokens and its end go to the event loop at once, all between in ticks for all
+replies together: between ticks the engine's thread shares the interpreter with nobody.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import asyncio
 import logging
 import queue
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from r1.engine.engine import Engine
@@ -15,8 +20,19 @@ from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest
 from r1.serving.api.errors import ApiError
+from r1.serving.api.settings import ServerSettings
 
 _log = logging.getLogger("r1.serving")
+
+# With more streams than these each is sent less often, but never more slowly than that.
+_NUM_UNDELAYED_STREAMS = 6
+_LONGEST_INTERVAL_SECONDS = 0.25
+
+
+def flush_interval(shortest_seconds: float, num_streams: int) -> float:
+    """Seconds between two sends of a stream, so that the sends of all a second are bounded."""
+    share = max(1.0, num_streams / _NUM_UNDELAYED_STREAMS)
+    return max(shortest_seconds, min(shortest_seconds * share, _LONGEST_INTERVAL_SECONDS))
 
 
 class ClientBuffer:
@@ -27,17 +43,17 @@ class ClientBuffer:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._outputs: deque[StepOutput] = deque()
+        self._outputs: list[StepOutput] = []
         self._failure: ApiError | None = None
         self._has_news = asyncio.Event()
 
-    def put(self, output: StepOutput) -> bool:
-        """Add an output; False when the client is too far behind to get any more."""
-        if len(self._outputs) >= self._limit:
+    def put(self, outputs: list[StepOutput]) -> bool:
+        """Add outputs; False when the client is too far behind to get any more."""
+        if len(self._outputs) + len(outputs) > self._limit:
             self._outputs.clear()
             self.fail(ApiError(503, f"the client is more than {self._limit} tokens behind"))
             return False
-        self._outputs.append(output)
+        self._outputs += outputs
         self._has_news.set()
         return True
 
@@ -50,8 +66,7 @@ class ClientBuffer:
         """Wait for news, and take all of it. Raises ApiError when the stream has failed."""
         await self._has_news.wait()
         self._has_news.clear()
-        outputs = list(self._outputs)
-        self._outputs.clear()
+        outputs, self._outputs = self._outputs, []
         if not outputs and self._failure is not None:
             raise self._failure
         if self._failure is not None:
@@ -66,30 +81,40 @@ class _Submission:
 
 
 class EngineThread:
-    """Steps an engine while it has requests; called from one event loop."""
+    """Opens an engine and steps it while it has requests; called from one event loop.
 
-    def __init__(self, engine: Engine, max_buffered_tokens: int) -> None:
-        self.stats: EngineStats = engine.stats()
-        self._engine = engine
-        self._max_buffered_tokens = max_buffered_tokens
+    Nobody else may compute with torch: OpenMP keeps a team of workers for each thread that
+    does, and once there are more workers than cores its waits are sleeps, which takes a small
+    model twice the time. Raises what `open_engine` raises.
+    """
+
+    def __init__(self, open_engine: Callable[[], Engine], settings: ServerSettings) -> None:
+        self._max_buffered_tokens = settings.max_buffered_tokens
+        self._flush_interval_seconds = settings.flush_interval_seconds
         self._buffers: dict[str, ClientBuffer] = {}
         # A submission, the id of a request to cancel, or None: stop.
         self._inbox: queue.SimpleQueue[_Submission | str | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._is_closed = False
+        # The thread's own: what each reply that has begun has made since it was sent last.
+        self._held: dict[str, list[StepOutput]] = {}
+        self._next_tick = 0.0
+        opened: Future[Engine] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(open_engine, opened), name="engine", daemon=True
+        )
+        self._thread.start()
+        self.engine = opened.result()
+        self.stats: EngineStats = self.engine.stats()
 
     @property
     def is_healthy(self) -> bool:
-        """Whether requests are served; the thread starts with the first one."""
-        return not self._is_closed and (self._thread is None or self._thread.is_alive())
+        """Whether requests are served."""
+        return not self._is_closed and self._thread.is_alive()
 
     def submit(self, request: GenerationRequest, options: StreamOptions) -> ClientBuffer:
         """Queue a request; its outputs come through the buffer."""
-        if self._thread is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-            self._thread.start()
+        self._loop = asyncio.get_running_loop()
         buffer = ClientBuffer(self._max_buffered_tokens)
         self._buffers[request.id] = buffer
         self._inbox.put(_Submission(request, options))
@@ -103,41 +128,68 @@ class EngineThread:
     async def close(self) -> None:
         """Stop the thread after its present step."""
         self._is_closed = True
-        if self._thread is not None:
-            self._inbox.put(None)
-            await asyncio.to_thread(self._thread.join)
+        self._inbox.put(None)
+        await asyncio.to_thread(self._thread.join)
         self._fail_all(ApiError(503, "the server is shutting down"))
 
     # ------------------------------------------------------------ in the thread
 
-    def _run(self) -> None:
-        while self._take_orders():
+    def _run(self, open_engine: Callable[[], Engine], opened: Future[Engine]) -> None:
+        try:
+            engine = open_engine()
+        except Exception as error:  # raised again by whoever waits for it
+            opened.set_exception(error)
+            return
+        opened.set_result(engine)
+        while self._take_orders(engine):
             try:
-                outputs = self._engine.step()
+                outputs = engine.step()
             except Exception as error:  # the engine has dropped every request; later ones may work
                 _log.exception("the engine failed in a step")
                 self._post(self._fail_all, ApiError(500, f"the engine failed: {_line(error)}"))
+                self._held.clear()
                 outputs = []
-            self.stats = self._engine.stats()
-            if outputs:
-                self._post(self._deliver, outputs)
+            self.stats = engine.stats()
+            due = self._take_due(outputs)
+            if due:
+                self._post(self._deliver, due)
 
-    def _take_orders(self) -> bool:
+    def _take_due(self, outputs: list[StepOutput]) -> dict[str, list[StepOutput]]:
+        """What is to be sent now: at a tick all that is held, else what has begun or ended."""
+        held, urgent = self._held, []
+        for output in outputs:
+            if output.request_id not in held or output.finished is not None:
+                urgent.append(output.request_id)
+            held.setdefault(output.request_id, []).append(output)
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + flush_interval(self._flush_interval_seconds, len(held))
+            urgent = list(held)
+        due = {request_id: held[request_id] for request_id in urgent if held[request_id]}
+        for request_id, made in due.items():
+            if made[-1].finished is None:
+                held[request_id] = []
+            else:
+                del held[request_id]
+        return due
+
+    def _take_orders(self, engine: Engine) -> bool:
         """Follow what has been asked; waits while there is nothing to step. False: stop."""
-        while not (self._inbox.empty() and self._engine.has_unfinished()):
+        while not (self._inbox.empty() and engine.has_unfinished()):
             order = self._inbox.get()
             if order is None:
                 return False
             if isinstance(order, str):
-                self._engine.cancel(order)
-                self.stats = self._engine.stats()
+                engine.cancel(order)
+                self._held.pop(order, None)
+                self.stats = engine.stats()
             else:
-                self._add(order)
+                self._add(engine, order)
         return True
 
-    def _add(self, order: _Submission) -> None:
+    def _add(self, engine: Engine, order: _Submission) -> None:
         try:
-            self._engine.add_request(order.request, order.options)
+            engine.add_request(order.request, order.options)
         except ValueError as error:
             self._post(self._fail_one, order.request.id, ApiError(400, str(error)))
 
@@ -148,15 +200,15 @@ class EngineThread:
 
     # ------------------------------------------------------------ in the loop
 
-    def _deliver(self, outputs: list[StepOutput]) -> None:
-        for output in outputs:
-            buffer = self._buffers.get(output.request_id)
+    def _deliver(self, due: dict[str, list[StepOutput]]) -> None:
+        for request_id, outputs in due.items():
+            buffer = self._buffers.get(request_id)
             if buffer is None:
                 continue
-            if not buffer.put(output):
-                self.cancel(output.request_id)
-            elif output.finished is not None:
-                del self._buffers[output.request_id]
+            if not buffer.put(outputs):
+                self.cancel(request_id)
+            elif outputs[-1].finished is not None:
+                del self._buffers[request_id]
 
     def _fail_one(self, request_id: str, error: ApiError) -> None:
         buffer = self._buffers.pop(request_id, None)

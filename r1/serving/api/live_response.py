@@ -8,6 +8,7 @@ has its own status; after `keep_alive_seconds` without news a keep-alive is sent
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 
 from starlette.responses import Response
@@ -48,47 +49,53 @@ class LiveResponse(Response):
         self._settings = settings
         self._is_event_stream = is_event_stream
         self._has_begun = False
+        self._sending = asyncio.Lock()
+        self._sent_at = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leaving = asyncio.ensure_future(_wait_for_leaving(receive))
-        part: asyncio.Future[bytes | None] | None = None
+        tasks = [
+            asyncio.ensure_future(self._send_parts(scope, receive, send)),
+            asyncio.ensure_future(self._keep_alive(send)),
+            asyncio.ensure_future(_wait_for_leaving(receive)),
+        ]
         try:
-            while True:
-                part = asyncio.ensure_future(anext(self._parts, None))
-                content = await self._wait(part, leaving, send)
-                if content is None:
-                    break
-                await self._send(send, content)
-            await self._send(send, b"", is_last=True)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         except _ClientGone:
             return
-        except ApiError as error:
-            await self._send_error(error, scope, receive, send)
         finally:
-            leaving.cancel()
-            if part is not None:
-                part.cancel()
-                await asyncio.gather(part, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._parts.aclose()
 
-    async def _wait(
-        self, part: asyncio.Future[bytes | None], leaving: asyncio.Future[None], send: Send
-    ) -> bytes | None:
+    async def _send_parts(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async for part in self._parts:
+                await self._send(send, part)
+            await self._send(send, b"", is_last=True)
+        except ApiError as error:
+            if self._has_begun:
+                content = json_bytes(error.body)
+                event = b"data: " + content + b"\n\n"
+                await self._send(send, event if self._is_event_stream else content, is_last=True)
+            else:
+                self._sent_at = time.monotonic()
+                await error.response()(scope, receive, send)
+
+    async def _keep_alive(self, send: Send) -> None:
+        """Never ends: it sleeps until the silence could be too long, and looks."""
         while True:
-            await asyncio.wait(
-                {part, leaving},
-                timeout=self._settings.keep_alive_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if leaving.done():
-                raise _ClientGone
-            if part.done():
-                return part.result()
-            await self._send(send, b": keep-alive\n\n" if self._is_event_stream else b"\n")
+            wait = self._sent_at + self._settings.keep_alive_seconds - time.monotonic()
+            if wait <= 0 and not self._sending.locked():
+                await self._send(send, b": keep-alive\n\n" if self._is_event_stream else b"\n")
+            else:
+                await asyncio.sleep(wait if wait > 0 else self._settings.keep_alive_seconds)
 
     async def _send(self, send: Send, content: bytes, *, is_last: bool = False) -> None:
         try:
-            async with asyncio.timeout(self._settings.write_timeout_seconds):
+            async with self._sending, asyncio.timeout(self._settings.write_timeout_seconds):
                 if not self._has_begun:
                     self._has_begun = True
                     start = {"type": "http.response.start", "status": self.status_code}
@@ -96,20 +103,9 @@ class LiveResponse(Response):
                 await send(
                     {"type": "http.response.body", "body": content, "more_body": not is_last}
                 )
+                self._sent_at = time.monotonic()
         except (TimeoutError, OSError) as error:
             raise _ClientGone from error
-
-    async def _send_error(
-        self, error: ApiError, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """As a response of its own, or, once the status is out, as the end of this one."""
-        if not self._has_begun:
-            await error.response()(scope, receive, send)
-            return
-        content = json_bytes(error.body)
-        if self._is_event_stream:
-            content = b"data: " + content + b"\n\n"
-        await self._send(send, content, is_last=True)
 
 
 async def _wait_for_leaving(receive: Receive) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from r1.serving.api.model_side import ModelSide
 from r1.serving.api.replies import TokenCounts
@@ -51,11 +58,12 @@ class ServerMetrics:
         self._success = counter("request_success", "Replies by how they ended.", "finished_reason")
         self._model_name = model_name
         self._first = histogram("time_to_first_token", "First token.", _FIRST_TOKEN_BUCKETS)
-        self._between = histogram("inter_token_latency", "Between tokens.", _TOKEN_BUCKETS)
+        self._between = _TokenHistogram("vllm:inter_token_latency_seconds", model_name)
         self._mean = histogram(
             "request_time_per_output_token", "Mean time a token of a reply.", _TOKEN_BUCKETS
         )
         self._whole = histogram("e2e_request_latency", "Whole replies.", _REQUEST_BUCKETS)
+        self._registry.register(self._between)
         self._registry.register(_LoadCollector(model, model_name))
 
     def render(self) -> bytes:
@@ -70,8 +78,7 @@ class ServerMetrics:
         self._first.observe(seconds)
 
     def more_tokens(self, seconds: float, num_tokens: int) -> None:
-        for _ in range(num_tokens):
-            self._between.observe(seconds / num_tokens)
+        self._between.observe(seconds / num_tokens, num_tokens)
 
     def finished(self, reason: str, counts: TokenCounts, seconds: float, decode: float) -> None:
         self._success.labels(model_name=self._model_name, finished_reason=reason).inc()
@@ -110,6 +117,27 @@ class ReplyClock:
         self._metrics.finished(
             reason, counts, time.perf_counter() - self._start, self._last - first
         )
+
+
+class _TokenHistogram:
+    """A histogram that takes many equal values at once, as the tokens of one message are."""
+
+    def __init__(self, name: str, model_name: str) -> None:
+        self._name = name
+        self._model_name = model_name
+        self._counts = [0] * (len(_TOKEN_BUCKETS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float, num_tokens: int) -> None:
+        self._counts[bisect_left(_TOKEN_BUCKETS, seconds)] += num_tokens
+        self._sum += seconds * num_tokens
+
+    def collect(self) -> Iterator[Metric]:
+        bounds = [*map(str, _TOKEN_BUCKETS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        family = HistogramMetricFamily(self._name, "Between tokens.", labels=["model_name"])
+        family.add_metric([self._model_name], buckets, self._sum)
+        yield family
 
 
 class _LoadCollector:

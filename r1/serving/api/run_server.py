@@ -31,10 +31,13 @@ def serve(
     # Before the weights are read: a taken port or an unusable database is told at once.
     with bind(settings) as listener:
         add_page = open_page(page)
-        loaded, tokenizer = open_model(str(chosen.path), device=device, is_trained=False)
-        limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
-        model_side = EngineModel(Engine(loaded, tokenizer, limits), settings)
-        run(model_side, settings, listener, add_page)
+
+        def open_engine() -> Engine:
+            loaded, tokenizer = open_model(str(chosen.path), device=device, is_trained=False)
+            limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
+            return Engine(loaded, tokenizer, limits)
+
+        run(EngineModel(open_engine, settings), settings, listener, add_page)
 
 
 def serve_backend(upstream: ServerConfig, settings: ServerSettings, page: PageSettings) -> None:

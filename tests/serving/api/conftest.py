@@ -180,10 +180,14 @@ def make_server() -> Iterator[MakeServer]:
 
 def tiny_engine_model(max_model_len: int = 1024, **settings: Any) -> EngineModel:
     """The embedded model of R1-Zero's miniature."""
-    model, tokenizer = open_model(TINY)
-    config = EngineConfig(max_num_seqs=16, kv_cache_bytes=32 * 2**20, max_model_len=max_model_len)
-    engine = Engine(model, tokenizer, config)
-    return EngineModel(engine, ServerSettings.model_validate(settings))
+
+    def open_engine() -> Engine:
+        config = EngineConfig(
+            max_num_seqs=16, kv_cache_bytes=32 * 2**20, max_model_len=max_model_len
+        )
+        return Engine(*open_model(TINY), config)
+
+    return EngineModel(open_engine, ServerSettings.model_validate(settings))
 
 
 @pytest.fixture(scope="session")
