@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -89,6 +90,7 @@ class PagedKVCache:
                 f"a KV cache of {size / 2**30:.1f} GiB does not fit the memory of {device}; "
                 "lower engine.kv_cache_bytes or engine.num_blocks"
             ) from error
+        self.addresses = np.array([layer.data_ptr() for layer in self.layers], np.int64)
 
     def clear(self) -> None:
         """Zero everything (after a failed step may have left NaN behind)."""
@@ -107,7 +109,7 @@ class PagedKVCache:
         """The cache as one step's forward sees it."""
         if isinstance(metadata, TiledPlan):
             assert self.tiled is not None
-            return BoundTiledCache(self.tiled, self.layers, metadata)
+            return BoundTiledCache(self.tiled, self.layers, self.addresses, metadata)
         return BoundKVCache(self.layers, metadata)
 
 

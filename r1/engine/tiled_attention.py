@@ -150,6 +150,7 @@ class BoundTiledCache:
 
     kernels: Kernels
     layers: list[torch.Tensor]
+    addresses: np.ndarray
     plan: TiledPlan
 
     def run_layers(
@@ -158,31 +159,33 @@ class BoundTiledCache:
         rotation: tuple[torch.Tensor, torch.Tensor],
         weights: LayerWeights,
     ) -> torch.Tensor | None:
-        """All layers of a model at once, where that is faster; else None."""
+        """All layers of a model at once, where that is faster; else None.
+
+        The hidden states are overwritten.
+        """
         kernels = inference_kernels_for(hidden_BTD)
-        if kernels is None or not weights.are_taken(kernels, hidden_BTD):
+        num_tokens, hidden_size = hidden_BTD.shape[1:]
+        if kernels is None or num_tokens > kernels.max_rows:
             return None
-        plan, hidden = self.plan, hidden_BTD.clone(memory_format=torch.contiguous_format)
-        num_tokens, hidden_size = hidden.shape[1:]
+        plan, out = self.plan, torch.empty_like(hidden_BTD)
         _, tiles_per_block, num_groups = self.layers[0].shape[:3]
-        num_heads, head_dim = weights.num_heads, rotation[0].shape[-1]
-        width = 2 * hidden_size + 3 * (num_heads + num_groups) * head_dim + weights.inner_size
-        workspace = torch.empty(num_tokens * width, dtype=hidden.dtype)
-        sizes = (len(weights.layers), num_tokens, hidden_size, num_heads, num_groups, head_dim)
-        sizes += (weights.inner_size, kernels.max_dot_rows, tiles_per_block)
-        sizes += (len(plan.phases) - 1, plan.num_states, torch.get_num_threads())
-        shape, table = np.array(sizes, np.int64), weights.addresses(self.layers)
+        sizes = (len(weights.table), hidden_size, weights.num_heads, num_groups)
+        sizes += (rotation[0].shape[-1], weights.inner_size, weights.bits, num_tokens)
+        sizes += (kernels.max_dot_rows, tiles_per_block, len(plan.phases) - 1, plan.num_states)
+        shape = np.array((*sizes, torch.get_num_threads()), np.int64)
         step = (plan.write_slots, plan.tables, plan.items, plan.phases, plan.limits)
         kernels.c_layers(
-            hidden.data_ptr(),
-            workspace.data_ptr(),
-            *(array.ctypes.data for array in (table, shape)),
+            out.data_ptr(),
+            hidden_BTD.data_ptr(),
+            *(array.ctypes.data for array in (weights.table, self.addresses)),
+            weights.final_norm,
+            shape.ctypes.data,
             *(part.data_ptr() for part in rotation),
             *(array.ctypes.data for array in step),
             weights.eps,
             weights.scale,
         )
-        return hidden
+        return out
 
     def attend(
         self,

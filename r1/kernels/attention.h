@@ -131,10 +131,23 @@ INLINE void NAME(copy_state)(Softmax *to, const Softmax *from, int64_t head_dim)
     memcpy(to->values, from->values, head_dim * sizeof(float));
 }
 
-static void NAME(run_item)(const NAME(Context) *context, const int64_t *item, SCALAR *out,
-                           const SCALAR *query, const int64_t *token_limits, Softmax *states,
-                           int64_t num_heads) {
-    const int64_t ratio = num_heads / context->num_groups, head_dim = context->head_dim;
+// A step's queries [N, H, K] and what they attend to, as `r1_attend` has it.
+typedef struct {
+    SCALAR *out;
+    const SCALAR *query, *tiles;
+    const int64_t *tables, *items, *phases, *limits;
+    int64_t num_phases, num_heads, num_groups, head_dim, tiles_per_block;
+    float scale;
+    Softmax *states;
+} NAME(StepAttention);
+
+// One item for one of the KV groups.
+static void NAME(attend_unit)(const NAME(StepAttention) *all, int64_t unit) {
+    const int64_t *item = all->items + unit / all->num_groups * 6;
+    const int64_t head_dim = all->head_dim, ratio = all->num_heads / all->num_groups;
+    const NAME(Context) context = {
+        all->tiles, all->tables + item[2], all->tiles_per_block, all->num_groups,
+        unit % all->num_groups, head_dim, (item[4] + LANES - 1) / LANES, all->scale};
     const int64_t num_vectors = (item[1] - item[0]) * ratio;
     const int is_kept = item[5] & 1, is_continued = item[5] & 2;
     for (int64_t begin = 0; begin < num_vectors; begin += MAX_QUERIES) {
@@ -144,11 +157,11 @@ static void NAME(run_item)(const NAME(Context) *context, const int64_t *item, SC
         Softmax state[MAX_QUERIES], *saved[MAX_QUERIES];
         for (int64_t i = 0; i < count; i++) {
             int64_t token = item[0] + (begin + i) / ratio;
-            int64_t head = token * num_heads + context->group * ratio + (begin + i) % ratio;
+            int64_t head = token * all->num_heads + context.group * ratio + (begin + i) % ratio;
             places[i] = head * head_dim;
-            queries[i] = (const STEP *)(query + places[i]);
-            limits[i] = token_limits[token] < item[4] ? token_limits[token] : item[4];
-            saved[i] = states + head;
+            queries[i] = (const STEP *)(all->query + places[i]);
+            limits[i] = all->limits[token] < item[4] ? all->limits[token] : item[4];
+            saved[i] = all->states + head;
             if (is_continued) {
                 NAME(copy_state)(state + i, saved[i], head_dim);
                 continue;
@@ -157,7 +170,7 @@ static void NAME(run_item)(const NAME(Context) *context, const int64_t *item, SC
             state[i].total = broadcast(0.0f);
             memset(state[i].values, 0, head_dim * sizeof(float));
         }
-        NAME(attend_item)(context, item[3], count, queries, limits, state);
+        NAME(attend_item)(&context, item[3], count, queries, limits, state);
         for (int64_t i = 0; i < count; i++) {
             if (is_kept) {
                 NAME(copy_state)(saved[i], state + i, head_dim);
@@ -165,8 +178,19 @@ static void NAME(run_item)(const NAME(Context) *context, const int64_t *item, SC
             }
             float weight = 1.0f / sum_lanes(state[i].total);
             for (int64_t d = 0; d < head_dim; d += LANES)
-                NAME(store)(out + places[i] + d, load_f32(state[i].values + d) * weight);
+                NAME(store)(all->out + places[i] + d, load_f32(state[i].values + d) * weight);
         }
+    }
+}
+
+// The items for all groups, phase by phase.
+static void NAME(attend)(Member *member, const NAME(StepAttention) *all) {
+    for (int64_t phase = 0; phase < all->num_phases; phase++) {
+        const int64_t first = all->phases[phase] * all->num_groups;
+        const int64_t num_units = all->phases[phase + 1] * all->num_groups - first;
+        for (int64_t unit; (unit = next_in_turn(member, num_units)) >= 0;)
+            NAME(attend_unit)(all, first + unit);
+        meet(member);
     }
 }
 
@@ -178,18 +202,28 @@ void NAME(r1_attend)(SCALAR *out, const SCALAR *query, const SCALAR *tiles, cons
                      const int64_t *items, const int64_t *phases, int64_t num_phases,
                      const int64_t *limits, int64_t num_states, int64_t num_heads, int64_t num_groups,
                      int64_t head_dim, int64_t tiles_per_block, float scale, int64_t num_threads) {
-    Softmax *states = scratch(num_states * num_heads * sizeof(Softmax) + 64);
+    const NAME(StepAttention) all = {
+        out, query, tiles, tables, items, phases, limits, num_phases, num_heads, num_groups,
+        head_dim, tiles_per_block, scale, scratch(num_states * num_heads * sizeof(Softmax) + 64)};
+    Team team;
+    num_threads = form_team(&team, num_threads);
 #pragma omp parallel num_threads(num_threads)
-    for (int64_t phase = 0; phase < num_phases; phase++) {
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t unit = phases[phase] * num_groups; unit < phases[phase + 1] * num_groups; unit++) {
-            const int64_t *item = items + unit / num_groups * 6;
-            const NAME(Context) context = {
-                tiles, tables + item[2], tiles_per_block, num_groups, unit % num_groups, head_dim,
-                (item[4] + LANES - 1) / LANES, scale};
-            NAME(run_item)(&context, item, out, query, limits, states, num_heads);
-        }
+    {
+        Member member = join_team(&team);
+        NAME(attend)(&member, &all);
     }
+}
+
+// Put a token's key and value [K] of group `g` under a flat cache slot.
+INLINE void NAME(write_head)(SCALAR *tiles, const SCALAR *key, const SCALAR *value, int64_t slot,
+                             int64_t g, int64_t num_groups, int64_t head_dim) {
+    int64_t lane = slot % LANES, tile = slot / LANES * num_groups + g;
+    SCALAR *keys = tiles + tile * 2 * LANES * head_dim;
+    STEP *key_steps = (STEP *)keys;
+    SCALAR *values = keys + LANES * head_dim + lane / STEP_WIDTH * head_dim * STEP_WIDTH;
+    const STEP *from = (const STEP *)key;
+    for (int64_t k = 0; k < head_dim / STEP_WIDTH; k++) key_steps[k * LANES + lane] = from[k];
+    for (int64_t d = 0; d < head_dim; d++) values[d * STEP_WIDTH + lane % STEP_WIDTH] = value[d];
 }
 
 // Put keys and values [N, G, K] (each token's in one piece) under flat cache slots [N].
@@ -199,14 +233,7 @@ void NAME(r1_write_cache)(SCALAR *tiles, const SCALAR *key, const SCALAR *value,
                           int64_t num_threads) {
 #pragma omp parallel for num_threads(num_tokens < 16 ? 1 : num_threads)
     for (int64_t n = 0; n < num_tokens; n++)
-        for (int64_t g = 0; g < num_groups; g++) {
-            int64_t lane = slots[n] % LANES, tile = slots[n] / LANES * num_groups + g;
-            SCALAR *keys = tiles + tile * 2 * LANES * head_dim;
-            STEP *key_steps = (STEP *)keys;
-            SCALAR *values = keys + LANES * head_dim + lane / STEP_WIDTH * head_dim * STEP_WIDTH;
-            const STEP *from = (const STEP *)(key + n * key_stride + g * head_dim);
-            for (int64_t k = 0; k < head_dim / STEP_WIDTH; k++) key_steps[k * LANES + lane] = from[k];
-            for (int64_t d = 0; d < head_dim; d++)
-                values[d * STEP_WIDTH + lane % STEP_WIDTH] = value[n * value_stride + g * head_dim + d];
-        }
+        for (int64_t g = 0; g < num_groups; g++)
+            NAME(write_head)(tiles, key + n * key_stride + g * head_dim,
+                             value + n * value_stride + g * head_dim, slots[n], g, num_groups, head_dim);
 }

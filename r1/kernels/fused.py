@@ -66,7 +66,6 @@ class Kernels:
     c_gate: Callable[..., None]
     c_layers: Callable[..., None]
     c_linear: Callable[..., None]
-    c_quantized_linear: Callable[..., None]
     c_rms_norm: Callable[..., None]
     c_rotate: Callable[..., None]
     c_sample: Callable[..., None]
@@ -83,9 +82,21 @@ class Kernels:
 
         `is_gated`: silu(x W0) * (x W1) of two weights instead.
         """
+        addresses = [weight.data_ptr() for weight in weights]
+        return self.multiply(x, addresses, [*map(len, weights)], biases, is_gated)
+
+    def multiply(
+        self,
+        x: Tensor,
+        addresses: Sequence[int],
+        sizes: Sequence[int],
+        biases: Sequence[Tensor | None],
+        is_gated: bool,
+        bits: int = 0,
+    ) -> Tensor:
+        """`linear` with the weights at these addresses, packed in `bits` unless 0."""
         *batch, num_inputs = x.shape
         x = x.contiguous()
-        sizes = [len(weight) for weight in weights]
         width = sizes[0] if is_gated else sum(sizes)
         out = torch.empty((*batch, width), dtype=x.dtype)
         pad = (0,) * (3 - len(sizes))
@@ -94,17 +105,22 @@ class Kernels:
             x.data_ptr(),
             x.numel() // num_inputs,
             num_inputs,
-            *(weight.data_ptr() for weight in weights),
+            *addresses,
             *pad,
             *sizes,
             *pad,
             *(0 if bias is None else bias.data_ptr() for bias in biases),
             *pad,
             is_gated,
+            bits,
             self.max_dot_rows,
             torch.get_num_threads(),
         )
         return out
+
+    def address(self, weight: Tensor) -> int:
+        """Where `multiply` finds a weight."""
+        return weight.data_ptr()
 
     def takes(self, x: Tensor, weight: Tensor) -> bool:
         """Whether `linear` is possible, and the faster choice, for x [..., I] and a weight."""

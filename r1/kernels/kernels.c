@@ -1,5 +1,6 @@
 // What is compiled: every kernel, once for each dtype (-DDTYPE_BITS=16 or 32). See native.py.
 #include "vectors.h"
+#include "team.h"
 
 #if DTYPE_BITS == 16
 #include "dtype_bf16.h"
@@ -8,12 +9,13 @@
 #endif
 #include "attention.h"
 #include "linear.h"
+#include "quantized.h"
+#include "products.h"
 #include "pointwise.h"
 #include "pointwise_backward.h"
 #include "layers.h"
 #include "experts.h"
 #include "experts_backward.h"
-#include "quantized.h"
 #include "sampling.h"
 #include "segments.h"
 #include "targets.h"

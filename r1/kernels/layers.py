@@ -9,35 +9,47 @@ import numpy as np
 from torch import Tensor
 
 from r1.kernels.fused import Kernels
+from r1.kernels.quantized import QuantizedKernels
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Every layer's tensors in the order of `Layer` in layers.h, None for a missing bias."""
+    """Addresses: those of every layer in the order of `Layer` in layers.h, and of the last norm.
 
-    layers: Sequence[Sequence[Tensor | None]]
+    Valid as long as the weights stay where they are.
+    """
+
+    table: np.ndarray
+    final_norm: int
+    bits: int
     num_heads: int
     inner_size: int
     eps: float
     scale: float
 
-    def are_taken(self, kernels: Kernels, hidden_BTD: Tensor) -> bool:
-        """Whether one call is possible, and the faster choice, for these hidden states."""
-        dtype, size = hidden_BTD.dtype, hidden_BTD.shape[-1]
-        return (
-            hidden_BTD.numel() <= kernels.max_rows * size
-            and (size | self.inner_size) % 2 == 0
-            and all(
-                tensor is None or (tensor.dtype == dtype and tensor.is_contiguous())
-                for layer in self.layers
-                for tensor in layer
-            )
-        )
 
-    def addresses(self, tiles: Sequence[Tensor]) -> np.ndarray:
-        """The table of `Layer`s, whose caches are the first of `tiles`."""
-        rows = [
-            [0 if tensor is None else tensor.data_ptr() for tensor in (*layer, cache)]
-            for layer, cache in zip(self.layers, tiles, strict=False)
-        ]
-        return np.array(rows, np.int64)
+def layer_addresses(
+    kernels: Kernels | QuantizedKernels, layers: Sequence[Sequence[Tensor | None]]
+) -> tuple[np.ndarray, int] | None:
+    """The table of `LayerWeights` and its bits; None where the kernels do not take the weights.
+
+    `layers` have each layer's tensors in the order of `Layer`, None for a missing bias.
+    """
+    vectors = [tensor for layer in layers for tensor in layer if tensor is not None]
+    matrices = [tensor for tensor in vectors if tensor.dim() == 2]
+    dtype, bits = matrices[0].dtype, 0
+    if isinstance(kernels, QuantizedKernels):
+        if not all(matrix.data_ptr() in kernels.packed for matrix in matrices):
+            return None
+        bits = kernels.packed[matrices[0].data_ptr()].bits
+    elif any(matrix.shape[1] % 2 for matrix in matrices):
+        return None
+    if any(tensor.dtype != dtype or not tensor.is_contiguous() for tensor in vectors):
+        return None
+
+    def address(tensor: Tensor | None) -> int:
+        if tensor is None:
+            return 0
+        return kernels.address(tensor) if tensor.dim() == 2 else tensor.data_ptr()
+
+    return np.array([[*map(address, layer)] for layer in layers], np.int64), bits

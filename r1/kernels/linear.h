@@ -96,9 +96,9 @@ INLINE void NAME(linear_block)(const int num_x, const int num_w, const NAME(Targ
 }
 
 // One or two rows of x with 8 weight rows, lanes being inputs: fewer instructions than the tiles
-// for few rows, but other additions.
+// for few rows, but other additions. As much from `ahead` on is fetched.
 INLINE void NAME(dot_block)(const int num_x, const STEP *x, int64_t steps, const STEP *const *rows,
-                            float16 *out) {
+                            const STEP *ahead, float16 *out) {
     float16 acc[2][8];
 #pragma GCC unroll 2
     for (int v = 0; v < num_x; v++)
@@ -110,7 +110,7 @@ INLINE void NAME(dot_block)(const int num_x, const STEP *x, int64_t steps, const
         for (int v = 0; v < num_x; v++) lanes[v] = NAME(load_steps)(x + v * steps + k);
 #pragma GCC unroll 8
         for (int r = 0; r < 8; r++) {
-            __builtin_prefetch(rows[r] + 8 * steps + k);
+            __builtin_prefetch(ahead + r * steps + k);
             STEP_VECTOR weight = NAME(load_steps)(rows[r] + k);
 #pragma GCC unroll 2
             for (int v = 0; v < num_x; v++) acc[v][r] = NAME(step_lanes)(acc[v][r], lanes[v], weight);
@@ -125,8 +125,10 @@ INLINE void NAME(dot_block)(const int num_x, const STEP *x, int64_t steps, const
     }
 }
 
+// Write 8 outputs of all rows from `column` on. `ahead`: what is read next of both weights.
 static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t num_inputs,
-                           int64_t column, const STEP *weight, const STEP *up) {
+                           int64_t column, const STEP *weight, const STEP *up,
+                           const void *const ahead[2]) {
     const int64_t steps = num_inputs / STEP_WIDTH, width = target->num_outputs - column;
     const STEP *rows[8], *ups[8];
     for (int r = 0; r < 8; r++) {
@@ -137,10 +139,10 @@ static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t 
         const STEP *from = (const STEP *)(x + m * num_inputs);
         float16 sums[2], gates[2];
         int count = target->num_rows - m < 2 ? 1 : 2;
-        if (count == 1) NAME(dot_block)(1, from, steps, rows, sums);
-        else NAME(dot_block)(2, from, steps, rows, sums);
-        if (up && count == 1) NAME(dot_block)(1, from, steps, ups, gates);
-        if (up && count == 2) NAME(dot_block)(2, from, steps, ups, gates);
+        if (count == 1) NAME(dot_block)(1, from, steps, rows, ahead[0], sums);
+        else NAME(dot_block)(2, from, steps, rows, ahead[0], sums);
+        if (up && count == 1) NAME(dot_block)(1, from, steps, ups, ahead[1], gates);
+        if (up && count == 2) NAME(dot_block)(2, from, steps, ups, ahead[1], gates);
         for (int v = 0; v < count; v++) {
             float16 value = up ? sums[v] / one_plus_exp_of_minus(sums[v]) * gates[v] : sums[v];
             float y[LANES];
@@ -162,62 +164,6 @@ static void NAME(pack_tile)(STEP *packed, const SCALAR *x, int64_t num_rows, int
             STEP value = 0;
             if (m < num_rows) memcpy(&value, row + k * sizeof value, sizeof value);
             packed[k * LANES + m] = value;
-        }
-    }
-}
-
-// Up to three weights side by side (out [M, n0 + n1 + n2]); with `is_gated` silu(x W0) * (x W1).
-void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num_inputs,
-                     const SCALAR *w0, const SCALAR *w1, const SCALAR *w2, int64_t n0, int64_t n1,
-                     int64_t n2, const SCALAR *b0, const SCALAR *b1, const SCALAR *b2,
-                     int64_t is_gated, int64_t max_dot_rows, int64_t num_threads) {
-    const int64_t steps = num_inputs / STEP_WIDTH, num_tiles = (num_rows + LANES - 1) / LANES;
-    const int is_dot = num_rows <= max_dot_rows && steps % LANES == 0;
-    STEP *packed = scratch(num_tiles * steps * LANES * sizeof(STEP));
-    const SCALAR *weights[3] = {w0, w1, w2}, *biases[3] = {b0, b1, b2};
-    const int64_t sizes[3] = {n0, is_gated ? 0 : n1, n2}, stride = sizes[0] + sizes[1] + sizes[2];
-    // Large batches reuse a block of weights from cache.
-    const int64_t block = num_tiles <= 3 ? 16 : 64;
-    int64_t num_blocks[3], num_groups = (num_tiles + 2) / 3;
-    for (int i = 0; i < 3; i++) num_blocks[i] = (sizes[i] + block - 1) / block;
-    const int64_t total = (num_blocks[0] + num_blocks[1] + num_blocks[2]) * num_groups;
-#pragma omp parallel num_threads(num_threads)
-    {
-        if (!is_dot)
-#pragma omp for schedule(static)
-        for (int64_t tile = 0; tile < num_tiles; tile++)
-            NAME(pack_tile)(packed + tile * steps * LANES, x + tile * LANES * num_inputs,
-                            num_rows - tile * LANES, num_inputs);
-#pragma omp for schedule(dynamic, 1) nowait
-        for (int64_t unit = 0; unit < total; unit++) {
-            int64_t index = unit / num_groups, group = unit % num_groups;
-            int which = 0;
-            SCALAR *base = out;
-            while (index >= num_blocks[which]) {
-                base += sizes[which];
-                index -= num_blocks[which++];
-            }
-            NAME(Target) target = {base, biases[which], stride, num_rows, sizes[which]};
-            const STEP *weight = (const STEP *)weights[which];
-            const STEP *up = is_gated ? (const STEP *)w1 : NULL;
-            // Up to three tiles each, spread evenly: four are two and two.
-            int64_t first = group * num_tiles / num_groups;
-            int64_t count = (group + 1) * num_tiles / num_groups - first;
-            const STEP *tiles = packed + first * steps * LANES;
-            int64_t end = (index + 1) * block < sizes[which] ? (index + 1) * block : sizes[which];
-            int64_t row = first * LANES;
-            if (is_dot)
-                for (int64_t n = index * block; n < end; n += 8)
-                    NAME(dot_rows)(&target, x, num_inputs, n, weight, up);
-            else if (count == 1)
-                for (int64_t n = index * block; n < end; n += 16)
-                    NAME(linear_block)(1, 16, &target, tiles, steps, row, n, weight, up);
-            else if (count == 2)
-                for (int64_t n = index * block; n < end; n += 8)
-                    NAME(linear_block)(2, 8, &target, tiles, steps, row, n, weight, up);
-            else
-                for (int64_t n = index * block; n < end; n += 8)
-                    NAME(linear_block)(3, 8, &target, tiles, steps, row, n, weight, up);
         }
     }
 }

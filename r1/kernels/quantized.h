@@ -2,23 +2,23 @@
 //
 // A weight is scale * q + low, q unsigned, alike for 32 inputs of an output (GGUF's Q4_1). Inputs
 // become 8-bit integers with a scale for each 32 of a row, so that products are sums of integers:
-// exact, in any order. Lanes are 16 outputs, whose weights lie side by side:
-//   8 bits  [O / 16][I / 4][16][4]
-//   4 bits  [O / 16][I / 8][16][4]   low halves are inputs 0-3, high ones 4-7
-//   scales  [O / 16][I / 32][scale, low][16] in bf16
+// exact, in any order. Lanes are 16 outputs, which lie side by side in the order of reading:
+//   [O / 16][I / 32] of  scale[16], low[16] in bf16, then
+//                        8 bits  [8][16][4]
+//                        4 bits  [4][16][4]   low halves are inputs 0-3, high ones 4-7
 
 #ifndef QUANTIZED_ONCE
 #define QUANTIZED_ONCE
 #define GROUP 32
+#define GROUP_BYTES(bits) (64 + 64 * (bits))
+// Rows that a block of weights multiplies at once.
+#define QUANTIZED_ROWS 8
 
+// Rows [M, I] in 8 bits; for each group its scale, and its sum in units of x.
 typedef struct {
-    const uint8_t *values;
-    const bf16 *scales;
-    const void *bias;
-    int64_t num_outputs;
-    void *out;
-    int64_t out_stride;
-} QuantizedWeight;
+    int8_t *values;
+    float *scales, *sums;
+} QuantizedRows;
 
 // acc[lane] += sum of 4 of w[4 lane + i] * x[i], w unsigned, x signed.
 INLINE int16x add_products(int16x acc, uint16x w, uint32_t x) {
@@ -31,131 +31,104 @@ INLINE int16x add_products(int16x acc, uint16x w, uint32_t x) {
 #endif
 }
 
-typedef struct {
-    const int8_t *values;
-    const float *scales, *sums;
-} QuantizedRow;
-
-// 16 outputs of up to 4 rows, from `values` and `scales` of these outputs on.
-INLINE void quantized_block(const int num_rows, const int bits, const uint8_t *values,
-                            const bf16 *scales, const QuantizedRow *rows, int64_t num_groups,
-                            float16 *out) {
-#pragma GCC unroll 4
+// 16 outputs of some rows from `first` on; as much from `ahead` on is fetched.
+INLINE void quantized_block(const int num_rows, const int bits, const char *weights,
+                            const QuantizedRows *x, int64_t first, int64_t num_groups,
+                            const char *ahead, float16 *out) {
+#pragma GCC unroll 8
     for (int r = 0; r < num_rows; r++) out[r] = broadcast(0.0f);
-    for (int64_t g = 0; g < num_groups; g++) {
+    for (int64_t g = 0; g < num_groups; g++, weights += GROUP_BYTES(bits), ahead += GROUP_BYTES(bits)) {
         uint16x w[8];
-        if (bits == 8) {
-            memcpy(w, values + g * 512, sizeof w);
-        } else {
-            uint16x pairs[4];
-            memcpy(pairs, values + g * 256, sizeof pairs);
+        memcpy(w, weights + 64, 64 * bits);
+        if (bits == 4)
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                w[2 * i] = pairs[i] & 0x0f0f0f0fu;
-                w[2 * i + 1] = pairs[i] >> 4 & 0x0f0f0f0fu;
+            for (int i = 3; i >= 0; i--) {
+                w[2 * i + 1] = w[i] >> 4 & 0x0f0f0f0fu;
+                w[2 * i] = w[i] & 0x0f0f0f0fu;
             }
-        }
-        // The next 16 outputs' weights lie behind these.
-        __builtin_prefetch(values + (num_groups + g) * 64 * bits);
-        float16 scale = load_bf16(scales + g * 32), low = load_bf16(scales + g * 32 + LANES);
-#pragma GCC unroll 4
+#pragma GCC unroll 9
+        for (int i = 0; i < GROUP_BYTES(bits); i += 64) __builtin_prefetch(ahead + i);
+        float16 scale = load_bf16((const bf16 *)weights), low = load_bf16((const bf16 *)weights + LANES);
+#pragma GCC unroll 8
         for (int r = 0; r < num_rows; r++) {
-            uint32_t x[8];
-            memcpy(x, rows[r].values + g * GROUP, sizeof x);
+            const int64_t place = (first + r) * num_groups + g;
+            uint32_t values[8];
+            memcpy(values, x->values + place * GROUP, sizeof values);
             int16x even = {0}, odd = {0};
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                even = add_products(even, w[2 * i], x[2 * i]);
-                odd = add_products(odd, w[2 * i + 1], x[2 * i + 1]);
+                even = add_products(even, w[2 * i], values[2 * i]);
+                odd = add_products(odd, w[2 * i + 1], values[2 * i + 1]);
             }
             float16 dots = __builtin_convertvector(even + odd, float16);
-            out[r] += dots * rows[r].scales[g] * scale;
-            out[r] += low * rows[r].sums[g];
+            out[r] += dots * x->scales[place] * scale;
+            out[r] += low * x->sums[place];
         }
     }
 }
+
+// The same for a number of rows that is known here only; returns how many rows are done.
+static int quantized_rows(int64_t num_rows, int64_t bits, const char *weights,
+                          const QuantizedRows *x, int64_t first, int64_t num_groups,
+                          const char *ahead, float16 *out) {
+#define CASE(n)                                                                              \
+    if (num_rows >= n) {                                                                     \
+        if (bits == 4) quantized_block(n, 4, weights, x, first, num_groups, ahead, out);     \
+        else quantized_block(n, 8, weights, x, first, num_groups, ahead, out);               \
+        return n;                                                                            \
+    }
+    CASE(QUANTIZED_ROWS) CASE(4) CASE(2) CASE(1)
+#undef CASE
+    return 0;
+}
+
+INLINE QuantizedRows quantized_rows_at(void *memory, int64_t num_rows, int64_t num_inputs) {
+    float *scales = memory, *sums = scales + num_rows * num_inputs / GROUP;
+    return (QuantizedRows){(int8_t *)(sums + num_rows * num_inputs / GROUP), scales, sums};
+}
 #endif
 
-static void NAME(quantize_row)(const SCALAR *x, int64_t size, int8_t *values, float *scales,
-                               float *sums) {
+static void NAME(quantize_row)(const SCALAR *x, int64_t size, const QuantizedRows *rows, int64_t row) {
     for (int64_t g = 0; g < size / GROUP; g++) {
+        const int64_t place = row * (size / GROUP) + g;
         const float16 first = NAME(load)(x + g * GROUP), second = NAME(load)(x + g * GROUP + LANES);
         float peak = top_lane(max_lanes(max_lanes(first, -first), max_lanes(second, -second)));
         float inverse = peak > 0 ? 127.0f / peak : 0.0f;
         // Adding 1.5 * 2^23 rounds to the nearest integer.
         int16x low = (int16x)(first * inverse + 12582912.0f) - 0x4b400000;
         int16x high = (int16x)(second * inverse + 12582912.0f) - 0x4b400000;
-        int32_t sum = 0;
-        for (int i = 0; i < LANES; i++) {
-            values[g * GROUP + i] = (int8_t)low[i];
-            values[g * GROUP + LANES + i] = (int8_t)high[i];
-            sum += low[i] + high[i];
-        }
+        float sum = sum_lanes(__builtin_convertvector(low + high, float16));
+        bytes16 bytes[2] = {__builtin_convertvector(low, bytes16), __builtin_convertvector(high, bytes16)};
+        memcpy(rows->values + place * GROUP, bytes, sizeof bytes);
         // A sum that is not finite makes every output so: it must not look like a number.
         float total = sum_lanes(first + second);
-        scales[g] = total - total == 0 ? peak / 127.0f : NAN;
-        sums[g] = (float)sum * scales[g];
+        rows->scales[place] = total - total == 0 ? peak / 127.0f : NAN;
+        rows->sums[place] = sum * rows->scales[place];
     }
 }
 
-// x [M, I] times each of the weights, into its own output.
-void NAME(r1_quantized_linear)(const SCALAR *x, int64_t num_rows, int64_t num_inputs,
-                               const QuantizedWeight *weights, int64_t num_weights, int64_t bits,
-                               int64_t num_threads) {
-    const int64_t num_groups = num_inputs / GROUP;
-    float *scales = scratch(num_rows * (2 * num_groups * sizeof(float) + num_inputs) + 64);
-    float *sums = scales + num_rows * num_groups;
-    int8_t *values = (int8_t *)(sums + num_rows * num_groups);
-    int64_t total = 0;
-    for (int64_t i = 0; i < num_weights; i++) total += (weights[i].num_outputs + LANES - 1) / LANES;
-    // For a few rows the threads need not meet once more.
-    const int is_alone = num_rows <= 4;
-    for (int64_t row = 0; is_alone && row < num_rows; row++)
-        NAME(quantize_row)(x + row * num_inputs, num_inputs, values + row * num_inputs,
-                           scales + row * num_groups, sums + row * num_groups);
-#pragma omp parallel num_threads(num_threads)
-    {
-        if (!is_alone)
-#pragma omp for schedule(static)
-            for (int64_t row = 0; row < num_rows; row++)
-                NAME(quantize_row)(x + row * num_inputs, num_inputs, values + row * num_inputs,
-                                   scales + row * num_groups, sums + row * num_groups);
-#pragma omp for schedule(dynamic, 4) nowait
-        for (int64_t unit = 0; unit < total; unit++) {
-            int64_t block = unit;
-            const QuantizedWeight *weight = weights;
-            for (; block >= (weight->num_outputs + LANES - 1) / LANES; weight++)
-                block -= (weight->num_outputs + LANES - 1) / LANES;
-            const uint8_t *packed = weight->values + block * num_groups * 64 * bits;
-            const bf16 *packed_scales = weight->scales + block * num_groups * 2 * LANES;
-            int64_t left = weight->num_outputs - block * LANES;
-            int64_t width = left < LANES ? left : LANES;
-            for (int64_t first = 0; first < num_rows; first += 4) {
-                int64_t count = num_rows - first < 4 ? num_rows - first : 4;
-                QuantizedRow rows[4];
-                float16 out[4];
-                for (int r = 0; r < count; r++)
-                    rows[r] = (QuantizedRow){values + (first + r) * num_inputs,
-                                             scales + (first + r) * num_groups,
-                                             sums + (first + r) * num_groups};
-#define CASE(n, b)                                                                      \
-    if (count == n && bits == b)                                                        \
-        quantized_block(n, b, packed, packed_scales, rows, num_groups, out);
-                CASE(1, 4) CASE(2, 4) CASE(3, 4) CASE(4, 4)
-                CASE(1, 8) CASE(2, 8) CASE(3, 8) CASE(4, 8)
-#undef CASE
-                for (int r = 0; r < count; r++) {
-                    SCALAR *to = (SCALAR *)weight->out + (first + r) * weight->out_stride + block * LANES;
-                    SCALAR padded[LANES] = {0};
-                    if (weight->bias) {
-                        const SCALAR *bias = (const SCALAR *)weight->bias + block * LANES;
-                        memcpy(padded, bias, width * sizeof *padded);
-                        out[r] += NAME(load)(padded);
-                    }
-                    NAME(store)(padded, out[r]);
-                    memcpy(to, padded, width * sizeof *padded);
-                }
-            }
+// Write 16 outputs of all rows from `column` on; `up` is multiplied to silu of the others.
+static void NAME(quantized_outputs)(const NAME(Target) *target, const QuantizedRows *x,
+                                    int64_t bits, int64_t num_groups, int64_t column,
+                                    const char *weight, const char *up, const void *const ahead[2]) {
+    const int64_t place = column * num_groups * GROUP_BYTES(bits) / LANES;
+    const int64_t left = target->num_outputs - column, width = left < LANES ? left : LANES;
+    float16 bias = broadcast(0.0f), out[QUANTIZED_ROWS], ups[QUANTIZED_ROWS];
+    SCALAR padded[LANES] = {0};
+    if (target->bias) {
+        memcpy(padded, target->bias + column, width * sizeof *padded);
+        bias = NAME(load)(padded);
+    }
+    for (int64_t row = 0, count; row < target->num_rows; row += count) {
+        count = quantized_rows(target->num_rows - row, bits, weight + place, x, row, num_groups,
+                               ahead[0], out);
+        if (up)
+            quantized_rows(target->num_rows - row, bits, up + place, x, row, num_groups, ahead[1], ups);
+        for (int r = 0; r < count; r++) {
+            float16 value = out[r];
+            if (up) value = value / one_plus_exp_of_minus(value) * ups[r];
+            NAME(store)(padded, value + bias);
+            memcpy(target->out + (row + r) * target->stride + column, padded, width * sizeof *padded);
         }
     }
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,28 +21,29 @@ _LANES = 16
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """A weight [O, I] in the layout of quantized.h."""
+    """A weight [O, I] in the layout of quantized.h: bytes [blocks, groups, 64 + 64 bits]."""
 
     bits: int
     num_outputs: int
     num_inputs: int
-    values: Tensor
-    scales: Tensor
+    data: Tensor
 
     @property
     def num_bytes(self) -> int:
-        return self.values.nbytes + self.scales.nbytes
+        return self.data.nbytes
 
     def dequantize(self) -> Tensor:
         """The weight as it multiplies, fp32 [O, I]."""
-        blocks, groups = len(self.values), self.num_inputs // GROUP
-        packed = self.values
+        blocks, groups, _ = self.data.shape
+        scales, packed = self.data[..., :64].contiguous(), self.data[..., 64:]
         if self.bits == 4:
-            packed = torch.stack((packed & 15, packed >> 4), 2)
-        steps = packed.reshape(blocks, self.num_inputs // 4, _LANES, 4)
-        q = steps.permute(0, 2, 1, 3).reshape(blocks * _LANES, groups, GROUP).float()
-        scale, low = self.scales.float().permute(2, 0, 3, 1).reshape(2, -1, groups, 1)
-        return (q * scale + low).flatten(1)[: self.num_outputs]
+            packed = packed.unflatten(2, (4, 64))
+            packed = torch.stack((packed & 15, packed >> 4), 3)
+        q = packed.reshape(blocks, groups, 8, _LANES, 4).permute(0, 3, 1, 2, 4).float()
+        scales = scales.view(torch.bfloat16).float().view(blocks, groups, 2, _LANES)
+        scale, low = scales.permute(2, 0, 3, 1)[..., None]
+        rows = q.reshape(blocks, _LANES, groups, GROUP) * scale + low
+        return rows.view(blocks * _LANES, -1)[: self.num_outputs]
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -64,13 +64,13 @@ def pack_weight(weight: Tensor, bits: int) -> PackedWeight:
         low = rows.amin(-1, keepdim=True).bfloat16().float()
         scale = ((rows.amax(-1, keepdim=True) - low) / 15).bfloat16().float()
     q = ((rows - low) / scale.clamp(min=1e-30)).round_().clamp_(0, 2**bits - 1).to(torch.uint8)
-    steps = q.view(blocks, _LANES, num_inputs // 4, 4).permute(0, 2, 1, 3)
+    steps = q.view(blocks, _LANES, groups, 8, 4).permute(0, 2, 3, 1, 4)
     if bits == 4:
-        steps = steps[:, ::2] | steps[:, 1::2] << 4
+        steps = steps[:, :, ::2] | steps[:, :, 1::2] << 4
     scales = torch.cat((scale, low), -1).view(blocks, _LANES, groups, 2).permute(0, 2, 3, 1)
-    return PackedWeight(
-        bits, num_outputs, num_inputs, steps.contiguous(), scales.bfloat16().contiguous()
-    )
+    scales = scales.bfloat16().contiguous().view(torch.uint8)
+    data = torch.cat((scales.flatten(2), steps.flatten(2)), 2)
+    return PackedWeight(bits, num_outputs, num_inputs, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,10 @@ class QuantizedKernels:
         """All that is packed: a row's result must not depend on how many there are."""
         return weight.data_ptr() in self.packed
 
+    def address(self, weight: Tensor) -> int:
+        """Where the kernels find what is packed of a weight."""
+        return self.packed[weight.data_ptr()].data.data_ptr()
+
     def linear(
         self,
         x: Tensor,
@@ -92,36 +96,10 @@ class QuantizedKernels:
         is_gated: bool = False,
     ) -> Tensor:
         """As `Kernels.linear`."""
-        *batch, num_inputs = x.shape
-        x, num_rows = x.contiguous(), x.numel() // num_inputs
         packed = [self.packed[weight.data_ptr()] for weight in weights]
+        addresses = [one.data.data_ptr() for one in packed]
         sizes = [one.num_outputs for one in packed]
-        # Side by side; what is to be multiplied one after another, each in one piece.
-        whole = torch.empty((num_rows, sum(sizes)), dtype=x.dtype)
-        stacked = whole.view(len(sizes), num_rows, -1) if is_gated else None
-        outputs = whole.split(sizes, 1) if stacked is None else stacked.unbind()
-        fields = [
-            (
-                one.values.data_ptr(),
-                one.scales.data_ptr(),
-                0 if bias is None else bias.data_ptr(),
-                one.num_outputs,
-                out.data_ptr(),
-                out.stride(0),
-            )
-            for one, bias, out in zip(packed, biases, outputs, strict=True)
-        ]
-        table = np.array(fields, np.int64)
-        self.plain.c_quantized_linear(
-            x.data_ptr(),
-            num_rows,
-            num_inputs,
-            table.ctypes.data,
-            len(table),
-            packed[0].bits,
-            torch.get_num_threads(),
-        )
-        return (self.plain.gate(*outputs) if is_gated else whole).view(*batch, -1)
+        return self.plain.multiply(x, addresses, sizes, biases, is_gated, packed[0].bits)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """As `Kernels.rms_norm`."""

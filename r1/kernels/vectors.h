@@ -16,6 +16,7 @@ typedef float float16 __attribute__((vector_size(64)));
 typedef int32_t int16x __attribute__((vector_size(64)));
 typedef uint32_t uint16x __attribute__((vector_size(64)));
 typedef uint16_t ushort16 __attribute__((vector_size(32)));
+typedef int8_t bytes16 __attribute__((vector_size(16)));
 
 INLINE float16 broadcast(float x) { return x - (float16){}; }
 INLINE uint16x bits_of(float16 x) { return (uint16x)x; }

@@ -56,7 +56,10 @@ class FusedCache(KVCache, Protocol):
     def run_layers(
         self, hidden_BTD: Tensor, rotation: tuple[Tensor, Tensor], weights: LayerWeights
     ) -> Tensor | None:
-        """[B, T, D] to [B, T, D]; None where the layers are faster one by one."""
+        """All layers and the norm behind them, [B, T, D] to [B, T, D].
+
+        None where the layers are faster one by one; else `hidden_BTD` is overwritten.
+        """
         ...
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from r1.kernels.fused import kernels_for
-from r1.kernels.layers import LayerWeights
+from r1.kernels.fused import Kernels
+from r1.kernels.layers import LayerWeights, layer_addresses
+from r1.kernels.quantized import QuantizedKernels
 from r1.models.attention import AttentionPlan, FusedCache, KVCache, segment_attention
 from r1.models.exact_attention import ExactPlan
 from r1.models.language_model import Decoder, LanguageModel, SequenceScorer
@@ -111,6 +112,7 @@ class LlamaModel(Decoder):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryEmbedding(config)
+        self._found: tuple[tuple[int, int], LayerWeights | None] | None = None
 
     def forward(
         self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
@@ -121,23 +123,40 @@ class LlamaModel(Decoder):
             context = ExactPlan(context)
         hidden_BTD = self.embed_tokens(input_ids_BT)
         rotation = self.rotary(positions_BT, hidden_BTD.dtype)
-        if isinstance(context, FusedCache) and (weights := self._weights()) is not None:
+        if isinstance(context, FusedCache) and (weights := self._weights(hidden_BTD)) is not None:
             fused_BTD = context.run_layers(hidden_BTD, rotation, weights)
             if fused_BTD is not None:
-                return self.norm(fused_BTD)
+                return fused_BTD
         for layer in self.layers:
             hidden_BTD = layer(hidden_BTD, rotation, context)
         return self.norm(hidden_BTD)
 
-    def _weights(self) -> LayerWeights | None:
-        """For all layers in one call; None where others than the plain kernels compute them."""
-        config, layers = self.config, [_checked(layer) for layer in self.layers]
-        attention = layers[0].self_attn
-        if attention.q_proj.kernels_for is not kernels_for or config.mlp_bias:
+    def _weights(self, hidden_BTD: Tensor) -> LayerWeights | None:
+        """For all layers in one call; None where others than the C kernels compute them.
+
+        Looked up again when the weights have moved, or have been rounded anew.
+        """
+        query = _checked(self.layers[0]).self_attn.q_proj
+        kernels = query.kernels_for(hidden_BTD)
+        if not isinstance(kernels, (Kernels, QuantizedKernels)):
             return None
-        tensors = [layer.tensors() for layer in layers]
+        if not kernels.takes(hidden_BTD[:, :1], query.weight):
+            return None
+        place = kernels.address(query.weight), self.norm.weight.data_ptr()
+        if self._found is None or self._found[0] != place:
+            self._found = place, self._find_weights(kernels)
+        return self._found[1]
+
+    def _find_weights(self, kernels: Kernels | QuantizedKernels) -> LayerWeights | None:
+        config, layers = self.config, [_checked(layer) for layer in self.layers]
+        found = layer_addresses(kernels, [layer.tensors() for layer in layers])
+        if found is None or config.mlp_bias:
+            return None
+        table, bits = found
         sizes = config.num_attention_heads, config.intermediate_size
-        return LayerWeights(tensors, *sizes, config.rms_norm_eps, attention.scale)
+        scale = layers[0].self_attn.scale
+        place = self.norm.weight.data_ptr()
+        return LayerWeights(table, place, bits, *sizes, config.rms_norm_eps, scale)
 
 
 def _checked(layer: nn.Module) -> DecoderLayer:
