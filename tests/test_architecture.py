@@ -30,6 +30,7 @@ FLOORS = {
     "config": 0,
     "config_errors": 0,
     "allocator": 0,
+    "long_lived": 0,
     "atomic_files": 0,
     "run_log": 0,
     "gguf_file": 0,

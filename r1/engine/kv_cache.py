@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from r1.engine.tiled_attention import BoundTiledCache, TiledPlan, tiled_kernels
 from r1.kernels.fused import TILE_TOKENS
+from r1.long_lived import untouched_zeros
 from r1.models.attention import KVCache
 from r1.models.exact_attention import QueryTiles, attend_tiles
 from r1.models.model_config import ModelConfig
@@ -78,12 +79,9 @@ class PagedKVCache:
             _, num_groups, head_dim = config.kv_entry_shape
             num_tiles = block_size // TILE_TOKENS
             shape = (num_blocks, num_tiles, num_groups, 2, TILE_TOKENS * head_dim)
-        # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN. On a
-        # CPU untouched pages cost nothing until they are written.
+        # Zeros, not empty: masked slots are read, and NaN times probability 0 is NaN.
         try:
-            self.layers = [
-                torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)
-            ]
+            self.layers = [untouched_zeros(shape, dtype, device) for _ in range(num_layers)]
         except RuntimeError as error:  # torch has no narrower class for a CPU's memory
             size = math.prod(shape) * dtype.itemsize * num_layers
             raise ValueError(

@@ -57,7 +57,7 @@ class DeepseekV3Model(Decoder):
         hidden_BTD = self.embed_tokens(input_ids_BT)
         rotation = self.rotary(positions_BT, hidden_BTD.dtype)
         for layer in self.layers[: self.num_layers]:
-            hidden_BTD = layer(hidden_BTD, rotation, context, trace)
+            hidden_BTD = self.run_layer(layer, hidden_BTD, rotation, context, trace)
         return self.norm(hidden_BTD)
 
 

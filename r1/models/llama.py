@@ -128,7 +128,7 @@ class LlamaModel(Decoder):
             if fused_BTD is not None:
                 return fused_BTD
         for layer in self.layers:
-            hidden_BTD = layer(hidden_BTD, rotation, context)
+            hidden_BTD = self.run_layer(layer, hidden_BTD, rotation, context)
         return self.norm(hidden_BTD)
 
     def _weights(self, hidden_BTD: Tensor) -> LayerWeights | None:

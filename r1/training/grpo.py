@@ -32,7 +32,7 @@ from r1.training.checkpoint import (
 )
 from r1.training.expert_balance import check_experts
 from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
-from r1.training.memory import fit_micro_batch
+from r1.training.memory import fit_memory
 from r1.training.optimizer import NonFiniteError, Optimizer
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
 from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
@@ -125,7 +125,7 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
     """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     check_experts(model, config.experts)
-    config = fit_micro_batch(config, model, config.longest_reply)
+    config = fit_memory(config, model, config.longest_reply)
     is_exact = config.exact or config.engine.exact
     engine = config.engine.model_copy(update={"exact": is_exact})
     if is_exact:

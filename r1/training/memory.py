@@ -1,9 +1,11 @@
-"""How much memory a run will take, from its config and the model's config.json alone."""
+"""How much memory a run will take, from its config and the model's config.json alone, and
+what keeps it to a bound."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from r1.engine.engine import EngineConfig
@@ -15,6 +17,7 @@ from r1.models.parameter_count import num_parameters
 from r1.training.grpo_config import GrpoConfig
 from r1.training.logprobs import MAX_LOGITS
 from r1.training.loop import LoopConfig
+from r1.training.optimizer import LARGEST_BF16_BETA
 from r1.training.rejection_sampling import SampleConfig
 
 VerbConfig = LoopConfig | GrpoConfig | SampleConfig | EvaluateConfig
@@ -23,6 +26,8 @@ Bounded = TypeVar("Bounded", bound=LoopConfig | GrpoConfig)
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python, torch and its libraries.
 _RUNTIME_BYTES = 300_000_000
+# Products of matrices with fewer rows take longer a row.
+_FULL_SPEED_TOKENS = 512
 
 
 def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
@@ -75,32 +80,71 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes / 1000:.0f} kB"
 
 
-def fit_micro_batch(
-    config: Bounded, model: LanguageModel | SequenceScorer, longest: int
-) -> Bounded:
-    """The config with `micro_batch_tokens` lowered until the run keeps to `max_memory_bytes`.
+def fit_memory(config: Bounded, model: LanguageModel | SequenceScorer, longest: int) -> Bounded:
+    """The config that keeps the run of this model to `max_memory_bytes`; see `within_bound`.
 
-    `longest` is the longest sequence: a forward pass never has less. Raises ValueError
-    when the run cannot keep to the bound. Without a bound the config comes back as it is.
+    Logs what the bound has changed, and tells the model whether its layers are kept.
+    """
+    dtype = str(model.dtype).removeprefix("torch.")
+    fitted = within_bound(config.model_copy(update={"dtype": dtype}), model.config, longest)
+    fitted = fitted.model_copy(update={"dtype": config.dtype})
+    changed = {name: value for name, value in fitted if value != getattr(config, name)}
+    if changed:
+        settings = ", ".join(f"{name} = {value}" for name, value in changed.items())
+        logging.getLogger(__name__).warning("max_memory_bytes: %s", settings)
+    model.model.is_checkpointed = fitted.activation_checkpointing
+    return fitted if changed else config
+
+
+def within_bound(config: Bounded, model: ModelConfig, longest: int) -> Bounded:
+    """The config with what it takes to keep to `max_memory_bytes`, the cheapest in time first.
+
+    Smaller micro-batches, down to what a forward pass needs to be at full speed; moments in
+    bf16; layers computed again in the backward pass; then micro-batches of `longest`, the
+    longest sequence: a pass never has less. Raises ValueError when that is too much. Without
+    a bound the config comes back as it is.
     """
     bound = config.max_memory_bytes
     if bound is None:
         return config
-
-    def planned(tokens: int) -> dict[str, int]:
-        update = {"micro_batch_tokens": tokens, "dtype": str(model.dtype).removeprefix("torch.")}
-        return estimate_memory(config.model_copy(update=update), model.config)
-
-    if sum((least := planned(longest)).values()) > bound:
+    saving = config
+    for saving in _savings(config):
+        fitted = _with_largest_micro_batch(saving, model, longest, _FULL_SPEED_TOKENS)
+        if fitted is not None:
+            return fitted
+    fitted = _with_largest_micro_batch(saving, model, longest, 1)
+    if fitted is None:
+        least = estimate_memory(saving.model_copy(update={"micro_batch_tokens": longest}), model)
         raise ValueError(
             f"max_memory_bytes ({format_bytes(bound)}) is too little for sequences of {longest:,} "
             f"tokens: {describe_memory(least)}"
         )
-    # The plan grows with the tokens, evenly or not at all.
+    return fitted
+
+
+def _savings(config: Bounded) -> Iterator[Bounded]:
+    yield config
+    if max(config.beta1, config.beta2) <= LARGEST_BF16_BETA:
+        config = config.model_copy(update={"moments_dtype": "bfloat16"})
+        yield config
+    yield config.model_copy(update={"activation_checkpointing": True})
+
+
+def _with_largest_micro_batch(
+    config: Bounded, model: ModelConfig, longest: int, least: int
+) -> Bounded | None:
+    """That keeps to the bound, of at least `longest`, and of `least` if the config's is."""
+    bound = config.max_memory_bytes
+    assert bound is not None
     tokens = max(longest, config.micro_batch_tokens)
-    while sum(planned(tokens).values()) > bound:
-        tokens = max(longest, tokens * 7 // 8)
-    return config.model_copy(update={"micro_batch_tokens": tokens})
+    least = max(longest, min(least, tokens))
+    while True:
+        fitted = config.model_copy(update={"micro_batch_tokens": tokens})
+        if sum(estimate_memory(fitted, model).values()) <= bound:
+            return fitted
+        if tokens == least:
+            return None
+        tokens = max(least, tokens * 7 // 8)
 
 
 def _weight_bytes(config: VerbConfig, model: ModelConfig) -> int:
@@ -115,12 +159,15 @@ def _training_parts(
     config: LoopConfig | GrpoConfig, model: ModelConfig, parameters: int, size: int
 ) -> dict[str, int]:
     is_half = size == 2
+    is_fp16 = config.dtype == "float16"
     logits = min(config.micro_batch_tokens * model.vocab_size, MAX_LOGITS)
+    tokens, moment_bytes = config.micro_batch_tokens, _BYTES[config.moments_dtype]
     return {
-        "fp32 masters": parameters * 4 * is_half,
+        # Of bf16 the half that the weights have not.
+        "fp32 masters": parameters * (4 if is_fp16 else 2) * is_half,
         "gradients": parameters * 4,
-        "moments": parameters * 8,
-        "activations": config.micro_batch_tokens * _activation_bytes_per_token(model, size),
+        "moments": parameters * 2 * moment_bytes,
+        "activations": tokens * _activation_bytes_per_token(config, model, size),
         # A chunk's logits, turned into their gradients in place, and the head's gradient:
         # its own, and where weights are half-precision the embedding's.
         "logits": logits * size + model.vocab_size * model.hidden_size * size * (1 + is_half),
@@ -128,15 +175,19 @@ def _training_parts(
     }
 
 
-def _activation_bytes_per_token(model: ModelConfig, size: int) -> int:
+def _activation_bytes_per_token(
+    config: LoopConfig | GrpoConfig, model: ModelConfig, size: int
+) -> int:
     """What a layer keeps for its backward pass: the inputs of its norms, products and gate,
-    attention's queries, keys, values and result."""
+    attention's queries, keys, values and result; or its own input alone."""
     query = model.num_attention_heads * model.head_dim
     keys = model.num_key_value_heads * model.head_dim
-    layer = 4 * model.hidden_size + 3 * model.intermediate_size + 2 * query + 2 * keys
+    layer = (4 * model.hidden_size + 3 * model.intermediate_size + 2 * query + 2 * keys) * size
     # One layer's backward pass at a time: gradients of keys and values, by head, in fp32.
     passing = 2 * query * 4 + 4 * model.intermediate_size * size
-    return model.num_hidden_layers * layer * size + passing
+    if config.activation_checkpointing:
+        return model.num_hidden_layers * model.hidden_size * size + layer + passing
+    return model.num_hidden_layers * layer + passing
 
 
 def _kv_cache_bytes(

@@ -7,20 +7,23 @@ is raised before the step, and the caller saves the batch that caused it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from r1.config import Config
+from r1.training.parameter_state import AdamwPart, ParameterState
 
 # Gradients below 6e-8 vanish in fp16; a power of two rescales them without rounding.
 _FP16_LOSS_SCALE = 2.0**12
-_HALF_DTYPES = (torch.bfloat16, torch.float16)
+# Half a step of bf16 is up to 2**-8 of a number: a mean that decays by less a step never falls.
+LARGEST_BF16_BETA = 1 - 2.0**-8
 
 
 class NonFiniteError(ArithmeticError):
@@ -43,8 +46,25 @@ class OptimizerConfig(Config):
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, ge=0)
+    moments_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of AdamW's running means. bfloat16 halves them, as DeepSeek-V3 was trained
+    (arXiv:2412.19437, section 3.3.2); they keep 8 bits, so that a mean follows changes of
+    less than 0.4% a step late or not at all. Gradients are summed, and weights kept, in fp32."""
+    activation_checkpointing: bool = False
+    """Keep only each layer's input for the backward pass, and compute the layer again there:
+    the same bits, for about a third more time (arXiv:1604.06174)."""
     max_memory_bytes: int | None = Field(default=None, ge=1)
-    """The run keeps to it by smaller micro-batches, or refuses to start; None is no bound."""
+    """The run keeps to it (`training/memory.py`), or refuses to start; None is no bound."""
+
+    @model_validator(mode="after")
+    def _check_moments(self) -> Self:
+        largest = max(self.beta1, self.beta2)
+        if self.moments_dtype == "bfloat16" and largest > LARGEST_BF16_BETA:
+            raise ValueError(
+                f'moments_dtype = "bfloat16" with a beta of {largest:g}: means that change by less '
+                "than 0.4% a step stand still in 8 bits; keep beta1 and beta2 at most 0.996"
+            )
+        return self
 
 
 def learning_rate_at(config: OptimizerConfig, step: int, total_steps: int) -> float:
@@ -70,28 +90,25 @@ class StepResult:
 class Optimizer:
     """AdamW over a model's trainable parameters.
 
-    Parameters in bf16 or fp16 get an fp32 master copy: gradients of micro-batches are
-    added up on it, moments and weights live in fp32, and the model's own weights are
-    rounded from it after each step. Norms and biases (vectors) are not decayed.
+    Parameters in bf16 or fp16 have fp32 masters: gradients of micro-batches are added up in
+    fp32, weights live there, and the model's own are rounded from them after each step.
+    Norms and biases (vectors) are not decayed.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig, total_steps: int) -> None:
         self.config = config
         self.total_steps = total_steps
         self.num_steps = 0
-        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self._masters = {
-            name: parameter
-            if parameter.dtype not in _HALF_DTYPES
-            else nn.Parameter(parameter.detach().float())
-            for name, parameter in self._parameters.items()
+        self._states = {
+            name: ParameterState(parameter, getattr(torch, config.moments_dtype))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
         }
-        is_fp16 = all(p.dtype == torch.float16 for p in self._parameters.values())
-        self._loss_scale = _FP16_LOSS_SCALE if is_fp16 else 1.0
-        self._moments: dict[str, _Moments] = {}
+        dtypes = {state.parameter.dtype for state in self._states.values()}
+        self._loss_scale = _FP16_LOSS_SCALE if dtypes == {torch.float16} else 1.0
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of one micro-batch's loss.
+        """Add the gradient of one micro-batch's loss, which keeps its value alone.
 
         Raises NonFiniteError for a loss that is not finite; no gradient is kept then.
         """
@@ -99,29 +116,24 @@ class Optimizer:
         if not math.isfinite(value):
             self.zero_grad()
             raise NonFiniteError(f"the loss is {value} at step {self.num_steps + 1}")
-        # Each gradient moves to its master as soon as it is complete: a half-precision one and
+        # Each gradient moves to its sum as soon as it is complete: a half-precision one and
         # its fp32 sum exist together for one parameter at a time.
         hooks = [
-            parameter.register_post_accumulate_grad_hook(partial(self._add_to_master, name))
-            for name, parameter in self._parameters.items()
-            if self._masters[name] is not parameter
+            state.parameter.register_post_accumulate_grad_hook(partial(self._add, state))
+            for state in self._states.values()
+            if state.is_half
         ]
         try:
             (loss * self._loss_scale).backward()
         finally:
             for hook in hooks:
                 hook.remove()
+        # The graph's nodes lie among the tensors that are free now: kept, they would break up
+        # the memory that the next micro-batch needs in pieces of other sizes.
+        loss.detach_()
 
-    def _add_to_master(self, name: str, parameter: Tensor) -> None:
-        master, gradient = self._masters[name], parameter.grad
-        assert gradient is not None
-        if master.grad is None:
-            master.grad = gradient.float()
-            if self._loss_scale != 1.0:
-                master.grad /= self._loss_scale
-        else:
-            master.grad.add_(gradient, alpha=1.0 / self._loss_scale)
-        parameter.grad = None
+    def _add(self, state: ParameterState, parameter: Tensor) -> None:
+        state.add_gradient(1.0 / self._loss_scale)
 
     def step(self) -> StepResult:
         """Clip the summed gradient to `max_grad_norm`, apply it, and clear it.
@@ -129,118 +141,102 @@ class Optimizer:
         Raises NonFiniteError, with no weight or moment changed, for a gradient norm
         that is not finite.
         """
-        masters = list(self._masters.values())
-        norm = nn.utils.get_total_norm([p.grad for p in masters if p.grad is not None])
+        gradients = [s.gradient for s in self._states.values() if s.gradient is not None]
+        norm = nn.utils.get_total_norm(gradients)
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
             self.zero_grad()
             raise NonFiniteError(f"the gradient norm is {grad_norm} at step {self.num_steps + 1}")
-        if self.config.max_grad_norm:
-            nn.utils.clip_grads_with_norm_(masters, self.config.max_grad_norm, norm)
-        learning_rate = learning_rate_at(self.config, self.num_steps, self.total_steps)
-        self._apply(learning_rate)
+        with torch.no_grad():
+            if self.config.max_grad_norm:
+                # As torch.nn.utils.clip_grads_with_norm_, which wants parameters.
+                scale = torch.clamp(self.config.max_grad_norm / (norm + 1e-6), max=1.0)
+                for gradient in gradients:
+                    gradient.mul_(scale)
+            learning_rate = learning_rate_at(self.config, self.num_steps, self.total_steps)
+            self._apply(learning_rate)
         self.num_steps += 1
         self.zero_grad()
-        self._round_into_model()
         return StepResult(grad_norm, learning_rate)
 
     def zero_grad(self) -> None:
         """Forget gradients that have not been applied."""
-        for name, master in self._masters.items():
-            master.grad = None
-            self._parameters[name].grad = None
+        for state in self._states.values():
+            state.forget_gradient()
 
     def _apply(self, learning_rate: float) -> None:
-        with_gradient = {n: p for n, p in self._masters.items() if p.grad is not None}
-        for name in with_gradient.keys() - self._moments.keys():
-            self._moments[name] = _Moments.zero(with_gradient[name])
         for is_decayed in (True, False):
-            names = [name for name, p in with_gradient.items() if (p.ndim >= 2) == is_decayed]
-            if not names:
-                continue
-            moments = [self._moments[name] for name in names]
-            # torch.optim.AdamW's own arithmetic; building that class would import the
-            # compiler, which takes more than a second.
-            with torch.no_grad():
-                adamw(
-                    [with_gradient[name] for name in names],
-                    [_gradient(with_gradient[name]) for name in names],
-                    [moment.exp_avg for moment in moments],
-                    [moment.exp_avg_sq for moment in moments],
-                    [],
-                    [moment.step for moment in moments],
-                    fused=True,
-                    amsgrad=False,
-                    beta1=self.config.beta1,
-                    beta2=self.config.beta2,
-                    lr=learning_rate,
-                    weight_decay=self.config.weight_decay if is_decayed else 0.0,
-                    eps=self.config.epsilon,
-                    maximize=False,
-                )
+            states = [
+                state
+                for state in self._states.values()
+                if state.gradient is not None and (state.parameter.ndim >= 2) == is_decayed
+            ]
+            plain = [state.whole() for state in states if state.is_plain]
+            self._adamw(plain, learning_rate, is_decayed)
+            for state in states:
+                if not state.is_plain:
+                    for part in state.converted():
+                        self._adamw([part], learning_rate, is_decayed)
 
-    def _round_into_model(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                if self._masters[name] is not parameter:
-                    parameter.copy_(self._masters[name])
+    def _adamw(self, parts: Sequence[AdamwPart], learning_rate: float, is_decayed: bool) -> None:
+        """torch.optim.AdamW's own arithmetic; building that class would import the compiler,
+        which takes more than a second."""
+        if not parts:
+            return
+        adamw(
+            [part.weight for part in parts],
+            [part.gradient for part in parts],
+            [part.exp_avg for part in parts],
+            [part.exp_avg_sq for part in parts],
+            [],
+            [part.step for part in parts],
+            fused=True,
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=learning_rate,
+            weight_decay=self.config.weight_decay if is_decayed else 0.0,
+            eps=self.config.epsilon,
+            maximize=False,
+        )
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Moments (`exp_avg.NAME`, `exp_avg_sq.NAME`) and, where they are kept, masters
         (`master.NAME`): with the model's weights and `num_steps` the complete state."""
         tensors: dict[str, Tensor] = {}
-        for name, master in self._masters.items():
-            if master is not self._parameters[name]:
-                tensors[f"master.{name}"] = master.detach()
-        for name, moment in self._moments.items():
-            tensors[f"exp_avg.{name}"] = moment.exp_avg
-            tensors[f"exp_avg_sq.{name}"] = moment.exp_avg_sq
+        for name, state in self._states.items():
+            if state.master is not None:
+                tensors[f"master.{name}"] = state.master
+            if state.moments is not None:
+                tensors[f"exp_avg.{name}"] = state.moments.exp_avg
+                tensors[f"exp_avg_sq.{name}"] = state.moments.exp_avg_sq
         return tensors
 
     def load_state_tensors(self, tensors: dict[str, Tensor], num_steps: int) -> None:
         """Continue from `state_tensors` of a run that had made `num_steps` steps.
 
-        Raises ValueError when the tensors belong to another model.
+        Raises ValueError when the tensors belong to another model, or are of another dtype.
         """
-        if num_steps and not any(f"exp_avg.{name}" in tensors for name in self._masters):
+        if num_steps and not any(f"exp_avg.{name}" in tensors for name in self._states):
             raise ValueError("saved state: it holds no optimizer moments for this model")
         self.num_steps = num_steps
-        self._moments.clear()
-        with torch.no_grad():
-            for name, master in self._masters.items():
-                if master is not self._parameters[name]:
-                    master.copy_(_take(tensors, f"master.{name}", master))
-                # A parameter that the loss does not touch never had moments.
-                if f"exp_avg.{name}" in tensors:
-                    self._moments[name] = _Moments(
-                        _take(tensors, f"exp_avg.{name}", master).clone(),
-                        _take(tensors, f"exp_avg_sq.{name}", master).clone(),
-                        torch.tensor(float(num_steps), device=master.device),
-                    )
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """AdamW's running means of one parameter, and its number of steps as torch keeps it."""
-
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
-    step: Tensor
-
-    @classmethod
-    def zero(cls, like: Tensor) -> _Moments:
-        step = torch.zeros((), device=like.device)
-        return cls(torch.zeros_like(like), torch.zeros_like(like), step)
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
+        for name, state in self._states.items():
+            if state.master is not None:
+                state.master.copy_(_take(tensors, f"master.{name}", state.master))
+            state.moments = None
+            # A parameter that the loss does not touch never had moments.
+            if f"exp_avg.{name}" in tensors:
+                moments = state.moments_or_zero()
+                moments.exp_avg.copy_(_take(tensors, f"exp_avg.{name}", moments.exp_avg))
+                moments.exp_avg_sq.copy_(_take(tensors, f"exp_avg_sq.{name}", moments.exp_avg_sq))
+                moments.step.fill_(num_steps)
 
 
 def _take(tensors: dict[str, Tensor], name: str, like: Tensor) -> Tensor:
     tensor = tensors.get(name)
-    if tensor is None or tensor.shape != like.shape:
-        found = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
-        raise ValueError(f"saved state: {name} {found}; the model needs {tuple(like.shape)}")
-    return tensor.to(like.device)
+    if tensor is None or tensor.shape != like.shape or tensor.dtype != like.dtype:
+        found = "is missing"
+        if tensor is not None:
+            found = f"is {tensor.dtype} {tuple(tensor.shape)}"
+        raise ValueError(f"saved state: {name} {found}; needed: {like.dtype} {tuple(like.shape)}")
+    return tensor

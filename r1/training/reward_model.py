@@ -38,7 +38,7 @@ from r1.training.loop import (
     run_steps,
 )
 from r1.training.losses import pointwise_loss, preference_loss
-from r1.training.memory import fit_micro_batch
+from r1.training.memory import fit_memory
 from r1.training.packing import PackedRow, TokenSequence, lay_out, pack_whole, plan_packs
 from r1.training.sft_data import (
     data_summary,
@@ -116,7 +116,7 @@ def run_reward_model(
         model = _start_model(config, source)
         check_vocabulary(tokenizer, model.config, source)
         longest = max(row.num_tokens for row in (*train.rows, *held_out.rows))
-        config = fit_micro_batch(config, model, longest)
+        config = fit_memory(config, model, longest)
         losses = {"pairwise": pairwise_losses, "pointwise": pointwise_losses}[config.kind]
         evaluate = partial(losses, model, held_out.rows, config.micro_batch_tokens)
         training = Training(

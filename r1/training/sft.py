@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from r1.atomic_files import atomic_folder
 from r1.engine.open_model import check_vocabulary, choose_device, choose_dtype
@@ -30,8 +31,8 @@ from r1.training.loop import (
     run_steps,
 )
 from r1.training.losses import sft_loss
-from r1.training.memory import fit_micro_batch
-from r1.training.packing import pack_targets
+from r1.training.memory import fit_memory
+from r1.training.packing import PackedTargets, pack_targets
 from r1.training.sft_data import (
     EncodedRows,
     TrainOn,
@@ -79,7 +80,7 @@ def run_sft(config: SftConfig, rows: Iterable[Mapping[str, Any]] | None = None) 
         longest = max(
             len(sequence) for row in (*train.rows, *held_out.rows) for sequence in row.sequences
         )
-        config = fit_micro_batch(config, model, longest)
+        config = fit_memory(config, model, longest)
         balance = ExpertBalance(model, config.experts, mtp_loss_weight=config.mtp_loss_weight)
         training = Training(
             "sft",
@@ -111,7 +112,8 @@ def sft_losses(
     num_sequences = sum(sequence.num_targets > 0 for sequence in sequences)
     model = balance.model
     max_tokens = max(micro_batch_tokens, *map(len, sequences))
-    for row in pack_targets(sequences, max_tokens, device=model.head_weight.device):
+
+    def loss_of(row: PackedTargets) -> Tensor:
         hidden_BTD, added_loss = balance.forward(
             row, num_sequences=num_sequences, num_targets=num_batch_tokens
         )
@@ -119,8 +121,10 @@ def sft_losses(
         loss = token_loss(
             model, hidden_PD, row.targets_P, lambda part, _: sft_loss(part, num_batch_tokens)
         ).loss
-        loss = loss if added_loss is None else loss + added_loss
-        yield MicroLoss(loss, row.input_ids_BT.numel())
+        return loss if added_loss is None else loss + added_loss
+
+    for row in pack_targets(sequences, max_tokens, device=model.head_weight.device):
+        yield MicroLoss(loss_of(row), row.input_ids_BT.numel())
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ class RecordingOptimizer(Optimizer):
         super().backward(loss)
 
     def step(self) -> StepResult:
-        grads = [p.grad for p in self._parameters.values() if p.grad is not None]
+        grads = [s.gradient for s in self._states.values() if s.gradient is not None]
         self.gradient = torch.cat([grad.flatten() for grad in grads])
         return super().step()
 
