@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -29,6 +30,9 @@ from r1.serving.api.requests import (
 from r1.serving.api.service import Service
 from r1.serving.api.settings import ServerSettings
 from r1.text.tokenizer import Tokenizer
+
+# Of some 1,000 tokens, which are encoded within a millisecond or two.
+_SHORT_BODY_BYTES = 4096
 
 
 def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
@@ -69,27 +73,35 @@ def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
 
 
 def _add_completions(app: FastAPI, service: Service) -> None:
-    """Each endpoint also without /v1, as DeepSeek's base address has it.
-
-    Not async: encoding a long prompt would hold up every stream, so it is done in a thread.
-    """
+    """Each endpoint also without /v1, as DeepSeek's base address has it."""
     chat = responses.documented(responses.ChatCompletion, is_stream=True)
     text = responses.documented(responses.TextCompletion, is_stream=True)
 
     @app.post("/chat/completions", responses=chat, include_in_schema=False)
     @app.post("/v1/chat/completions", responses=chat)
-    def chat_completions(body: ChatRequest) -> Response:
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """Answer a conversation."""
-        return answer_chat(service, body)
+        return await _prepared(request, lambda: answer_chat(service, body))
 
     @app.post("/completions", responses=text, include_in_schema=False)
     @app.post("/beta/completions", responses=text, include_in_schema=False)
     @app.post("/v1/completions", responses=text)
-    def completions(body: CompletionRequest) -> Response:
+    async def completions(request: Request, body: CompletionRequest) -> Response:
         """Continue a text."""
-        return answer_completion(service, body)
+        return await _prepared(request, lambda: answer_completion(service, body))
 
     app.post("/beta/chat/completions", include_in_schema=False)(chat_completions)
+
+
+async def _prepared(request: Request, answer: Callable[[], Response]) -> Response:
+    """The response, made in a thread where its prompt is long: that would hold up every stream.
+
+    A short one costs less than the way to the thread and back.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= _SHORT_BODY_BYTES:
+        return answer()
+    return await run_in_threadpool(answer)
 
 
 def _add_tokens(app: FastAPI, service: Service) -> None:

@@ -90,7 +90,7 @@ class EngineModel:
             is_finished = False
             while not is_finished:
                 outputs = await buffer.take()
-                yield [self._chunk(run, settings, constraint) for run in _runs(outputs)]
+                yield [self._chunk(run, settings, constraint) for run in in_runs(outputs)]
                 is_finished = bool(outputs) and outputs[-1].finished is not None
         finally:
             self._thread.cancel(settings.id)
@@ -186,9 +186,11 @@ class EngineModel:
         return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, -9999.0))
 
 
-def _runs(outputs: list[StepOutput]) -> list[list[StepOutput]]:
-    """Outputs that are read as one; what may end a tag ends a run: beyond it, tokens count
-    for another part of the reply."""
+def in_runs(outputs: list[StepOutput]) -> list[list[StepOutput]]:
+    """Outputs that can be read as one.
+
+    What may end a tag ends a run: tokens beyond it may count for another part of the reply.
+    """
     runs: list[list[StepOutput]] = [[]]
     for output in outputs:
         runs[-1].append(output)

@@ -1,8 +1,4 @@
-"""The thread that steps the engine, and the bounded buffer of each of its clients.
-
-A reply's first tokens and its end go to the event loop at once, all between in ticks for all
-replies together: between ticks the engine's thread shares the interpreter with nobody.
-"""
+"""The thread that steps the engine, and the bounded buffer of each of its clients."""
 
 from __future__ import annotations
 
@@ -20,19 +16,10 @@ from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest
 from r1.serving.api.errors import ApiError
+from r1.serving.api.pacing import OutputPacer
 from r1.serving.api.settings import ServerSettings
 
 _log = logging.getLogger("r1.serving")
-
-# With more streams than these each is sent less often, but never more slowly than that.
-_NUM_UNDELAYED_STREAMS = 6
-_LONGEST_INTERVAL_SECONDS = 0.25
-
-
-def flush_interval(shortest_seconds: float, num_streams: int) -> float:
-    """Seconds between two sends of a stream, so that the sends of all a second are bounded."""
-    share = max(1.0, num_streams / _NUM_UNDELAYED_STREAMS)
-    return max(shortest_seconds, min(shortest_seconds * share, _LONGEST_INTERVAL_SECONDS))
 
 
 class ClientBuffer:
@@ -90,15 +77,12 @@ class EngineThread:
 
     def __init__(self, open_engine: Callable[[], Engine], settings: ServerSettings) -> None:
         self._max_buffered_tokens = settings.max_buffered_tokens
-        self._flush_interval_seconds = settings.flush_interval_seconds
         self._buffers: dict[str, ClientBuffer] = {}
         # A submission, the id of a request to cancel, or None: stop.
         self._inbox: queue.SimpleQueue[_Submission | str | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        # The thread's own: what each reply that has begun has made since it was sent last.
-        self._held: dict[str, list[StepOutput]] = {}
-        self._next_tick = 0.0
+        self._pacer = OutputPacer(settings.flush_interval_seconds)  # the thread's own
         opened: Future[Engine] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(open_engine, opened), name="engine", daemon=True
@@ -147,31 +131,11 @@ class EngineThread:
             except Exception as error:  # the engine has dropped every request; later ones may work
                 _log.exception("the engine failed in a step")
                 self._post(self._fail_all, ApiError(500, f"the engine failed: {_line(error)}"))
-                self._held.clear()
+                self._pacer.clear()
                 outputs = []
             self.stats = engine.stats()
-            due = self._take_due(outputs)
-            if due:
+            if due := self._pacer.take_due(outputs, time.monotonic()):
                 self._post(self._deliver, due)
-
-    def _take_due(self, outputs: list[StepOutput]) -> dict[str, list[StepOutput]]:
-        """What is to be sent now: at a tick all that is held, else what has begun or ended."""
-        held, urgent = self._held, []
-        for output in outputs:
-            if output.request_id not in held or output.finished is not None:
-                urgent.append(output.request_id)
-            held.setdefault(output.request_id, []).append(output)
-        now = time.monotonic()
-        if now >= self._next_tick:
-            self._next_tick = now + flush_interval(self._flush_interval_seconds, len(held))
-            urgent = list(held)
-        due = {request_id: held[request_id] for request_id in urgent if held[request_id]}
-        for request_id, made in due.items():
-            if made[-1].finished is None:
-                held[request_id] = []
-            else:
-                del held[request_id]
-        return due
 
     def _take_orders(self, engine: Engine) -> bool:
         """Follow what has been asked; waits while there is nothing to step. False: stop."""
@@ -181,7 +145,7 @@ class EngineThread:
                 return False
             if isinstance(order, str):
                 engine.cancel(order)
-                self._held.pop(order, None)
+                self._pacer.drop(order)
                 self.stats = engine.stats()
             else:
                 self._add(engine, order)

@@ -15,8 +15,9 @@ class ServerSettings(Config):
 
     `api_keys` empty lets everyone in. `thinking_budget` None lets a thought take the whole
     reply. `loop_tokens` is how long the same tokens must repeat to count as an endless
-    loop (0: never). A reply is sent every `flush_interval_seconds` at most. A client that is
-    `max_buffered_tokens` behind, or takes nothing for `write_timeout_seconds`, is cut off.
+    loop (0: never). A reply's new text is sent every `flush_interval_seconds`; where many are
+    streamed, less often. A client that is `max_buffered_tokens` behind, or takes nothing for
+    `write_timeout_seconds`, is cut off.
     """
 
     host: str = "127.0.0.1"
