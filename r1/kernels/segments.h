@@ -249,9 +249,11 @@ static void NAME(score_gradients)(const NAME(KeyBlock) *keys, const float *score
             for (int s = 0; s < STEP_WIDTH; s++) {
                 int64_t place = (k + s) * BLOCK + v * LANES;
                 float16 prob = broadcast(0.0f);
-                if (k + s < keys->num_keys)
+                pair[s] = prob;
+                if (k + s < keys->num_keys) {  // past them the products were never written
                     prob = NAME(seen)(keys, k + s, v, exp_lanes(load_f32(scores + place) * scale - lse_v), 0.0f);
-                pair[s] = prob * (load_f32(products + place) - delta_v) * scale;
+                    pair[s] = prob * (load_f32(products + place) - delta_v) * scale;
+                }
                 NAME(store_scalars)(probs + place, prob);
                 NAME(store_scalars)(gradients + place, pair[s]);
             }

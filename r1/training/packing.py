@@ -75,6 +75,16 @@ class PackedTargets(PackedRow):
     targets_P: Tensor
     target_counts: tuple[int, ...]
 
+    def at_targets(self, hidden_BTD: Tensor) -> Tensor:
+        """The row's hidden states that predict a target: [P, D].
+
+        The last token of a shared prompt predicts the first token of every reply, and its
+        gradient is their sum. That of indexing (`index_put_`) adds in the order in which
+        threads come, so that a busy machine changed the bits of a run; index_select's adds
+        in order.
+        """
+        return hidden_BTD[0].index_select(0, self.target_places_P)
+
     def gather(self, values: Sequence[Sequence[float] | Tensor]) -> Tensor:
         """Per-token values of the whole batch's sequences as this row's [P], fp32.
 

@@ -140,7 +140,7 @@ def reply_logprobs(
         hidden_BTD, _ = balance.forward(
             row, num_sequences=0, num_targets=0, routed_experts=routed_experts
         )
-        hidden_PD = hidden_BTD[0, row.target_places_P]
+        hidden_PD = row.at_targets(hidden_BTD)
         logprobs_P = token_logprobs(model, hidden_PD, row.targets_P, temperature=config.temperature)
         logprobs |= row.split(logprobs_P)
     nothing = torch.empty(0)
@@ -242,7 +242,7 @@ def _forward_row(
         statistics.append(sums)
         return loss
 
-    hidden_PD = hidden_BTD[0, row.target_places_P]
+    hidden_PD = row.at_targets(hidden_BTD)
     result = token_loss(
         balance.model, hidden_PD, row.targets_P, loss_of, temperature=config.temperature
     )

@@ -183,7 +183,7 @@ def _scores(model: SequenceScorer, row: PackedRow) -> Tensor:
     """fp32 scores [S] of a row's sequences, each read at its last token."""
     hidden_BTD = model(row.input_ids_BT, row.positions_BT)
     lasts = torch.tensor(row.ends, device=hidden_BTD.device) - 1
-    return model.compute_scores(hidden_BTD[0, lasts]).float()
+    return model.compute_scores(hidden_BTD[0].index_select(0, lasts)).float()
 
 
 @torch.no_grad()

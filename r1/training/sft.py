@@ -117,7 +117,7 @@ def sft_losses(
         hidden_BTD, added_loss = balance.forward(
             row, num_sequences=num_sequences, num_targets=num_batch_tokens
         )
-        hidden_PD = hidden_BTD[0].index_select(0, row.target_places_P)
+        hidden_PD = row.at_targets(hidden_BTD)
         loss = token_loss(
             model, hidden_PD, row.targets_P, lambda part, _: sft_loss(part, num_batch_tokens)
         ).loss
