@@ -1,4 +1,4 @@
-"""When new tokens are sent: a reply's first and last at once, those between in ticks.
+"""When new tokens are sent: a reply's first text and its end at once, all between in ticks.
 
 A message costs more than a token of a small model, and every millisecond that the event loop
 works is one that the engine's thread waits. So all streams are sent in one tick, and the more
@@ -28,15 +28,19 @@ class OutputPacer:
     def __init__(self, shortest_seconds: float) -> None:
         self._shortest_seconds = shortest_seconds
         self._held: dict[str, list[StepOutput]] = {}
+        self._begun: set[str] = set()
         self._next_tick = 0.0
 
     def take_due(self, outputs: Sequence[StepOutput], now: float) -> dict[str, list[StepOutput]]:
         """Add a step's outputs; return what is to be sent at the time `now` (seconds), by reply."""
         held, due_ids = self._held, []
         for output in outputs:
-            if output.request_id not in held or output.finished is not None:
+            if output.request_id not in self._begun or output.finished is not None:
                 due_ids.append(output.request_id)
             held.setdefault(output.request_id, []).append(output)
+            # Space in front is not shown: it is no beginning.
+            if output.new_text.strip():
+                self._begun.add(output.request_id)
         if now >= self._next_tick:
             self._next_tick = now + tick_seconds(self._shortest_seconds, len(held))
             due_ids = list(held)
@@ -45,13 +49,15 @@ class OutputPacer:
             if made[-1].finished is None:
                 held[request_id] = []
             else:
-                del held[request_id]
+                self.drop(request_id)
         return due
 
     def drop(self, request_id: str) -> None:
-        """Forget a reply that is cancelled; an unknown one is no matter."""
+        """Forget a reply that has ended; an unknown one is no matter."""
         self._held.pop(request_id, None)
+        self._begun.discard(request_id)
 
     def clear(self) -> None:
         """Forget all of them."""
         self._held.clear()
+        self._begun.clear()

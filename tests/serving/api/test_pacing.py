@@ -24,7 +24,7 @@ from tests.serving.api.reply_cases import REPLY_CASES, ReplyCase
 END = Sample("0", 0, (), (), "", (), (), "stop")
 
 
-def output(request_id: str, number: int, *, is_last: bool = False, text: str = "") -> StepOutput:
+def output(request_id: str, number: int, *, is_last: bool = False, text: str = "x") -> StepOutput:
     return StepOutput(request_id, 0, (number,), text, END if is_last else None)
 
 
@@ -84,6 +84,15 @@ def test_who_begins_or_ends_between_ticks_sends_nobody_else() -> None:
     assert pacer.take_due([], 9.0) == {}
     # The id of a reply that has ended begins anew.
     assert set(pacer.take_due([output("b", 0)], 9.001)) == {"b"}
+
+
+def test_a_reply_begins_with_its_first_text() -> None:
+    pacer = OutputPacer(0.02)
+    pacer.take_due([output("a", 0)], 1.0)
+    for number, text in enumerate(["", "\n", " ", "So"]):
+        due = pacer.take_due([output("b", number, text=text)], 1.001)
+        assert [each.new_text for each in due["b"]] == [text]
+    assert pacer.take_due([output("b", 4, text=" it")], 1.002) == {}
 
 
 def read(case: ReplyCase, chunks: list[ModelChunk]) -> tuple[Delta, Any]:
