@@ -18,7 +18,7 @@ from measurement import ContestantError
 from peers import HOW_TO_GET, ROOT, python_of
 
 WORKERS = Path(__file__).resolve().parent / "workers"
-# Contestant -> its script and its environment (None: ours).
+# Contestant -> its script and its environment (None: ours). What follows a comma is how it is set.
 SCRIPTS: dict[str, tuple[str, str | None]] = {
     "ours": ("ours.py", None),
     "ours exact": ("ours.py", None),
@@ -108,7 +108,7 @@ class Arena:
         key = (name, f"{operation} {model} {options}")
         if key in self._open:
             return self._open[key]
-        script, environment = SCRIPTS[name]
+        script, environment = SCRIPTS[name.partition(",")[0]]
         if environment is None:
             python: Path | None = Path(sys.executable)
         else:

@@ -5,7 +5,7 @@ import sys
 
 _SCRIPT = """
 import resource, torch
-from r1.allocator import keep_freed_memory
+from r1.allocator import give_back_freed_memory, keep_freed_memory
 def faults():
     for _ in range(16): torch.ones(2**24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -13,6 +13,15 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 plain = faults()
 print(keep_freed_memory(), plain, faults())
+def resident():
+    fields = open("/proc/self/statm").read().split()
+    return int(fields[1])
+held = [torch.ones(2**20) for _ in range(64)]
+before = resident()
+del held[::2]
+kept = resident()
+give_back_freed_memory()
+print(before - kept, before - resident(), held[0].sum().item())
 """
 
 
@@ -24,3 +33,5 @@ def test_memory_that_is_freed_is_not_asked_for_again():
     if out[0] == "False":  # another C library
         return
     assert int(out[2]) < 1000 < int(out[1]) / 10  # 4 x 16,384 pages, or none
+    # Of 64 x 1,024 pages every other block is free, between two that are not.
+    assert abs(int(out[3])) < 1000 and int(out[4]) > 30_000 and float(out[5]) == 2**20

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from r1.allocator import give_back_freed_memory
 from r1.config import Config
 from r1.training.parameter_state import AdamwPart, ParameterState
 
@@ -131,6 +132,8 @@ class Optimizer:
         # The graph's nodes lie among the tensors that are free now: kept, they would break up
         # the memory that the next micro-batch needs in pieces of other sizes.
         loss.detach_()
+        if self.config.max_memory_bytes is not None:
+            give_back_freed_memory()
 
     def _add(self, state: ParameterState, parameter: Tensor) -> None:
         state.add_gradient(1.0 / self._loss_scale)
