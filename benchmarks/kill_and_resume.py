@@ -22,7 +22,15 @@ import time
 from pathlib import Path
 
 # What legitimately differs between two runs: when, and how long.
-_TIMES = ("seconds", "grading_seconds", "time_", "tokens_per_second", "asked_at", "finished_at")
+_TIMES = (
+    "seconds",
+    "generation_seconds",
+    "grading_seconds",
+    "time_",
+    "tokens_per_second",
+    "asked_at",
+    "finished_at",
+)
 
 
 def main() -> int:
