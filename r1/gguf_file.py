@@ -7,6 +7,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
 _MAX_NAME_LENGTH = 120
+# llama.cpp's `llama_split_path`: the parts of a model, from 1 on.
+_PART_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 # Far above any model's, and low enough that what a file claims is refused at once.
 _MAX_FIELDS = 10_000
@@ -58,6 +61,44 @@ def read_gguf_header(path: Path) -> GgufHeader:
             return _HeaderReader(file, path.stat().st_size).read()
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable GGUF file ({error})") from None
+
+
+def gguf_parts(path: Path, header: GgufHeader) -> list[Path]:
+    """All parts of a split file whose first is `path`, in their order, or the file itself.
+
+    ValueError for a part that is not there, for one whose name does not say which it is,
+    and for another than the first, which alone describes the model.
+    """
+    count = header.metadata.get("split.count", 0)
+    if not isinstance(count, int) or count <= 1:
+        return [path]
+    named = _PART_NAME.fullmatch(path.name)
+    if named is None or int(named[3]) != count:
+        raise ValueError(
+            f"{path}: one of {count} parts, but not named NAME-00001-of-{count:05d}.gguf"
+        )
+    parts = [path.with_name(f"{named[1]}-{n:05d}-of-{named[3]}.gguf") for n in range(1, count + 1)]
+    if path != parts[0]:
+        raise ValueError(f"{path}: one of {count} parts; name the first, {parts[0].name}")
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"{path}: missing part {missing[0]}{rest}")
+    return parts
+
+
+def find_gguf(folder: Path) -> Path | None:
+    """The one GGUF file of a folder, or the first part of its one split file; None if neither.
+
+    ValueError where it holds several.
+    """
+    found = sorted(folder.glob("*.gguf"))
+    names = [_PART_NAME.fullmatch(path.name) for path in found]
+    if found and all(names) and len({(name[1], name[3]) for name in names if name}) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise ValueError(f"{folder}: holds {len(found)} .gguf files; name one of them")
+    return found[0] if found else None
 
 
 class _HeaderReader:

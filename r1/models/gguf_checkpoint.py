@@ -1,30 +1,29 @@
-"""Llama and Qwen2 models in llama.cpp's GGUF files, dequantised into the same model."""
+"""Models in llama.cpp's GGUF files, dequantised into the same models as other checkpoints."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-from gguf.quants import dequantize
 from torch import Tensor
 
-from r1.gguf_file import GgufTensor, read_gguf_header
 from r1.models.architectures import allocate_model
+from r1.models.gguf_deepseek import GgufWeight, as_tensor, deepseek_config, deepseek_weights
+from r1.models.gguf_tensors import GgufTensors
+from r1.models.language_model import LanguageModel
 from r1.models.layers import inverse_frequencies
-from r1.models.llama import LlamaForCausalLM
 from r1.models.model_config import ModelConfig, RopeParameters, unknown_name_message
 from r1.models.weights import StoredTensor, check_stored, fill_weights
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What llama.cpp's converter does to one architecture."""
+    """What llama.cpp's converter does to one dense architecture."""
 
     architecture: str
     is_rope_permuted: bool
@@ -34,6 +33,8 @@ _FAMILIES = {
     "llama": _Family("LlamaForCausalLM", is_rope_permuted=True),
     "qwen2": _Family("Qwen2ForCausalLM", is_rope_permuted=False),
 }
+_DEEPSEEK = "deepseek2"
+_ARCHITECTURES = (*_FAMILIES, _DEEPSEEK)
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -49,7 +50,6 @@ _LAYER_NAMES = {
 
 # What llama3's RoPE scaling divides each frequency by.
 _ROPE_FACTORS = "rope_freqs.weight"
-_KIND_NUMBERS = frozenset(kind.value for kind in GGML_QUANT_SIZES)
 
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
@@ -58,79 +58,45 @@ class GgufCheckpoint:
     """An open GGUF file: its config, and its tensors under Hugging Face names."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open and check `path`; ValueError when it is no GGUF file or of another family."""
+        """Open and check `path`; ValueError when it is no GGUF file or of another family.
+
+        A file that was split is opened by its first part.
+        """
         self.path = Path(path)
-        header = read_gguf_header(self.path)
-        self._metadata = header.metadata
-        self._tensors = {tensor.name: tensor for tensor in header.tensors}
+        self._tensors = GgufTensors(self.path)
+        self._metadata = self._tensors.metadata
         name = self._metadata.get("general.architecture")
-        if name not in _FAMILIES:
-            message = unknown_name_message("GGUF architecture", name, _FAMILIES)
+        if name not in _ARCHITECTURES:
+            message = unknown_name_message("GGUF architecture", name, _ARCHITECTURES)
             raise ValueError(f"{self.path}: {message}")
-        if self._metadata.get("split.count", 0) > 1:
-            raise ValueError(
-                f"{self.path}: one of {self._metadata['split.count']} parts; join them first "
-                "with `llama-gguf-split --merge FIRST-PART OUTPUT`"
-            )
-        self._prefix = name
-        self._family = _FAMILIES[name]
-        self._bytes = np.memmap(self.path, mode="r").view(np.ndarray)
-        for tensor in header.tensors:
-            self._check_place(tensor)
+        self._prefix: str = name
         self.config = ModelConfig.from_dict(self._config_dict(), source=str(self.path))
+        is_deepseek = name == _DEEPSEEK
+        weights = deepseek_weights(self._tensors) if is_deepseek else self._dense_weights()
+        self._weights = list(weights)
 
     def stored(self) -> dict[str, StoredTensor]:
         """Every weight that `tensors` gives, by its Hugging Face name."""
-        return {
-            _hf_name(self.path, tensor.name): StoredTensor(self.path, "F32", tensor.shape)
-            for tensor in self._weights()
-        }
+        return {each.name: StoredTensor(each.file, "F32", each.shape) for each in self._weights}
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight as fp32, named and laid out as in a Hugging Face checkpoint."""
-        for tensor in self._weights():
-            yield _hf_name(self.path, tensor.name), self._unpermuted(tensor)
+        return ((each.name, each.load()) for each in self._weights)
 
-    def _weights(self) -> Iterator[GgufTensor]:
-        return (tensor for name, tensor in self._tensors.items() if name != _ROPE_FACTORS)
+    def _dense_weights(self) -> Iterator[GgufWeight]:
+        for name, tensor in self._tensors.by_name.items():
+            if name == _ROPE_FACTORS:
+                continue
+            file, target = self._tensors.file_of(name), hf_tensor_name(name)
+            if target is None:
+                raise ValueError(f"{file}: tensor {name} is not supported")
+            yield GgufWeight(target, tensor.shape, file, functools.partial(self._unpermuted, name))
 
-    def _check_place(self, tensor: GgufTensor) -> None:
-        """Raise ValueError for a tensor of an unknown type or outside the file."""
-        if tensor.kind not in _KIND_NUMBERS:
-            raise ValueError(f"{self.path}: {tensor.name} has unknown type {tensor.kind}")
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)]
-        num_values = math.prod(tensor.shape)
-        if not tensor.shape or tensor.shape[-1] % block:
-            raise ValueError(
-                f"{self.path}: rows of {tensor.name} {list(tensor.shape)} do not make blocks "
-                f"of {block}"
-            )
-        if tensor.offset + num_values // block * size > len(self._bytes):
-            raise ValueError(
-                f"{self.path}: not a readable GGUF file (truncated: {tensor.name} "
-                f"{list(tensor.shape)} ends behind its {len(self._bytes):,} bytes)"
-            )
-
-    def _values(self, tensor: GgufTensor) -> np.ndarray:
-        """A tensor dequantised to fp32."""
-        kind = GGMLQuantizationType(tensor.kind)
-        block, size = GGML_QUANT_SIZES[kind]
-        row_bytes = tensor.shape[-1] // block * size
-        stop = tensor.offset + math.prod(tensor.shape[:-1]) * row_bytes
-        rows = self._bytes[tensor.offset : stop].reshape(*tensor.shape[:-1], row_bytes)
-        try:
-            return dequantize(rows, kind)
-        except NotImplementedError as error:
-            raise ValueError(
-                f"{self.path}: quantisation {kind.name} of {tensor.name} is unknown"
-            ) from error
-
-    def _unpermuted(self, tensor: GgufTensor) -> Tensor:
+    def _unpermuted(self, name: str) -> Tensor:
         """The weight, with the converter's row order of q and k undone (pairs to halves)."""
-        values = self._values(tensor)
-        rows = torch.from_numpy(values if values.flags.writeable else values.copy())
-        part = tensor.name.split(".")[-2]
-        if not self._family.is_rope_permuted or part not in ("attn_q", "attn_k"):
+        rows = as_tensor(self._tensors.values(name))
+        part = name.split(".")[-2]
+        if not _FAMILIES[self._prefix].is_rope_permuted or part not in ("attn_q", "attn_k"):
             return rows
         heads = self.config.num_attention_heads
         if part == "attn_k":
@@ -147,42 +113,48 @@ class GgufCheckpoint:
     def _config_dict(self) -> dict[str, Any]:
         """The file's metadata as the `config.json` it was converted from."""
         value = self._architecture_value
-        embedding = self._tensors.get("token_embd.weight")
+        embedding = self._tensors.by_name.get("token_embd.weight")
         if embedding is None:
             raise ValueError(f"{self.path}: missing tensor token_embd.weight")
         heads, width = value("attention.head_count"), value("embedding_length")
         if not all(isinstance(size, int) and size > 0 for size in (heads, width)):
             raise ValueError(f"{self.path}: {heads!r} heads in a width of {width!r}")
-        head_dim = value("attention.key_length", width // heads)
-        if value("rope.dimension_count", head_dim) != head_dim:
-            raise ValueError(f"{self.path}: RoPE on a part of each head is not supported")
-        theta = _shortest_float(value("rope.freq_base", 10_000.0))
         raw = {
-            "architectures": [self._family.architecture],
             "vocab_size": embedding.shape[0],
             "hidden_size": width,
             "intermediate_size": value("feed_forward_length"),
             "num_hidden_layers": value("block_count"),
             "num_attention_heads": heads,
-            "num_key_value_heads": value("attention.head_count_kv", heads),
-            "head_dim": head_dim,
             "max_position_embeddings": value("context_length"),
             "rms_norm_eps": _shortest_float(value("attention.layer_norm_rms_epsilon")),
-            "attention_bias": "blk.0.attn_output.bias" in self._tensors,
-            "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
             "tie_word_embeddings": "output.weight" not in self._tensors,
-            "rope_theta": theta,
-            "rope_scaling": self._rope_scaling(theta, head_dim),
+            "rope_theta": _shortest_float(value("rope.freq_base", 10_000.0)),
         }
         for token in ("bos", "eos", "padding"):
             token_id = self._metadata.get(f"tokenizer.ggml.{token}_token_id")
             if token_id is not None:
                 raw[f"{token.removesuffix('ding')}_token_id"] = token_id
-        return raw
+        if self._prefix == _DEEPSEEK:
+            return raw | deepseek_config(self.path, self._tensors, value)
+        return raw | self._dense_config(heads, width, raw["rope_theta"])
+
+    def _dense_config(self, heads: int, width: int, theta: float) -> dict[str, Any]:
+        value = self._architecture_value
+        head_dim = value("attention.key_length", width // heads)
+        if value("rope.dimension_count", head_dim) != head_dim:
+            raise ValueError(f"{self.path}: RoPE on a part of each head is not supported")
+        return {
+            "architectures": [_FAMILIES[self._prefix].architecture],
+            "num_key_value_heads": value("attention.head_count_kv", heads),
+            "head_dim": head_dim,
+            "attention_bias": "blk.0.attn_output.bias" in self._tensors,
+            "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
+            "rope_scaling": self._rope_scaling(theta, head_dim),
+        }
 
     def _rope_scaling(self, theta: float, head_dim: int) -> dict[str, Any] | None:
         if _ROPE_FACTORS in self._tensors:
-            factors = self._values(self._tensors[_ROPE_FACTORS]).ravel()
+            factors = self._tensors.values(_ROPE_FACTORS).ravel()
             found = llama3_scaling(torch.from_numpy(factors.copy()), theta, head_dim)
             if found is None:
                 raise ValueError(f"{self.path}: {_ROPE_FACTORS} is not llama3 RoPE scaling")
@@ -240,12 +212,12 @@ def llama3_scaling(factors: Tensor, theta: float, head_dim: int) -> RopeParamete
 
 def load_gguf_model(
     path: str | Path, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
-) -> LlamaForCausalLM:
+) -> LanguageModel:
     """Read a GGUF file as a model; its weights are dequantised and cast to `dtype`."""
     checkpoint = GgufCheckpoint(path)
     check_stored(checkpoint.config, checkpoint.stored(), source=str(path))
     model = allocate_model(checkpoint.config, dtype, device)
-    assert isinstance(model, LlamaForCausalLM)
+    assert isinstance(model, LanguageModel)
     fill_weights(model, checkpoint.tensors(), source=str(path))
     return model
 
@@ -258,13 +230,6 @@ def hf_tensor_name(gguf_name: str) -> str | None:
     if len(parts) == 4 and parts[0] == "blk" and parts[2] in _LAYER_NAMES:
         return f"model.layers.{parts[1]}.{_LAYER_NAMES[parts[2]]}.{parts[3]}"
     return None
-
-
-def _hf_name(path: Path, name: str) -> str:
-    found = hf_tensor_name(name)
-    if found is None:
-        raise ValueError(f"{path}: tensor {name} is not supported")
-    return found
 
 
 def _shortest_float(value: float) -> float:

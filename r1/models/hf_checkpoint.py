@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r1.atomic_files import atomic_folder, recover_folder, write_json
+from r1.gguf_file import find_gguf
 from r1.models.architectures import DTYPES, Model, allocate_model, parse_dtype
 from r1.models.fp8 import (
     QUANTIZATION_CONFIG,
@@ -276,9 +277,7 @@ def _checkpoint_dtype(config: ModelConfig, stored: Mapping[str, StoredTensor]) -
 def _gguf_file(path: Path) -> Path:
     if path.suffix == ".gguf" and not path.is_dir():
         return path
-    found = sorted(path.glob("*.gguf"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(f"{path}: holds {len(found)} .gguf files; name one of them")
-    raise ValueError(f"{path / 'config.json'}: no such file")
+    found = find_gguf(path)
+    if found is None:
+        raise ValueError(f"{path / 'config.json'}: no such file")
+    return found

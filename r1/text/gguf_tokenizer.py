@@ -2,7 +2,7 @@
 
 GGUF keeps the vocabulary, the merges, the kind of every token and the name of the
 pre-tokenizer, whose regular expression llama.cpp holds in code (llama-vocab.cpp);
-the table below has those of the Llama, Qwen2 and SmolLM families.
+the table below has those of the Llama, Qwen2, SmolLM and DeepSeek-V3 families.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from r1.gguf_file import read_gguf_header
+from r1.gguf_file import gguf_parts, read_gguf_header
 from r1.text.special_tokens import SpecialTokens
 
 _QWEN2_SPLIT = (
@@ -20,6 +20,14 @@ _QWEN2_SPLIT = (
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _LLAMA3_SPLIT = _QWEN2_SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|", 1)
+
+# One after another: LLAMA_VOCAB_PRE_TYPE_DEEPSEEK3_LLM, as the release's own tokenizer.json.
+_DEEPSEEK3_SPLITS = (
+    r"\p{N}{1,3}",
+    r"[一-龥぀-ゟ゠-ヿ]+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
+    r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
 
 # llama.cpp's token types that text can spell as one token (llama_token_type).
 _CONTROL, _USER_DEFINED = 3, 4
@@ -33,6 +41,7 @@ _PRE_TOKENIZERS = {
     "llama-bpe": "llama3",
     "llama3": "llama3",
     "llama-v3": "llama3",
+    "deepseek-v3": "deepseek3",
 }
 
 
@@ -43,6 +52,7 @@ def read_gguf_tokenizer(path: Path) -> tuple[Tokenizer, SpecialTokens, str | Non
     pre-tokenizer is not in the table.
     """
     header = read_gguf_header(path)
+    gguf_parts(path, header)  # another than the first has no vocabulary
     metadata = {
         name.rpartition(".")[2]: value
         for name, value in header.metadata.items()
@@ -123,10 +133,13 @@ def _pre_tokenizer(family: str) -> pre_tokenizers.PreTokenizer:
                 pre_tokenizers.ByteLevel(add_prefix_space=False),
             ]
         )
-    pattern = _LLAMA3_SPLIT if family == "llama3" else _QWEN2_SPLIT
+    patterns = {"llama3": (_LLAMA3_SPLIT,), "deepseek3": _DEEPSEEK3_SPLITS}
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            *(
+                pre_tokenizers.Split(Regex(pattern), "isolated")
+                for pattern in patterns.get(family, (_QWEN2_SPLIT,))
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import decoders
 
 from r1.atomic_files import write_json, write_text
+from r1.gguf_file import find_gguf
 from r1.text.gguf_tokenizer import read_gguf_tokenizer
 from r1.text.r1_template import R1_CHAT_TEMPLATE
 from r1.text.reasoning import REASONING_TAGS
@@ -305,12 +306,12 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
         return _from_gguf(path)
     if (path / "tokenizer.json").is_file():
         return Tokenizer.from_folder(path)
-    gguf_files = sorted(path.glob("*.gguf")) if path.is_dir() else []
-    if len(gguf_files) == 1:
-        return _from_gguf(gguf_files[0])
-    found = f"{len(gguf_files)} .gguf files" if gguf_files else "neither it nor a .gguf file"
+    gguf_file = find_gguf(path) if path.is_dir() else None
+    if gguf_file is not None:
+        return _from_gguf(gguf_file)
     raise ValueError(
-        f"no tokenizer at {path}: expected a folder with tokenizer.json, found {found}"
+        f"no tokenizer at {path}: expected a folder with tokenizer.json, found neither it nor a "
+        ".gguf file"
     )
 
 

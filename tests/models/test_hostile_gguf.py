@@ -127,7 +127,7 @@ GGUF_FILES: dict[str, tuple[bytes, str]] = {
     ),
     "one of three parts": (
         gguf_bytes([*LLAMA, number("split.count", 3)], [EMBEDDING]),
-        "one of 3 parts; join them first",
+        "one of 3 parts, but not named NAME-00001-of-00003.gguf",
     ),
 }
 
