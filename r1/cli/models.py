@@ -20,6 +20,9 @@ def models(
         str | None,
         typer.Option(help="float32, bfloat16, float16 or float8; left out, what suits it."),
     ] = None,
+    drafts: Annotated[
+        int, typer.Option(min=0, max=16, help="Tokens drafted a step by multi-token prediction.")
+    ] = 0,
 ) -> None:
     """List the models that can be named, explain one, or get it.
 
@@ -38,7 +41,7 @@ def models(
         from r1.engine.open_model import choose_device
         from r1.serving.model_facts import describe_model, find_model
 
-        print(describe_model(find_model(words[0]), choose_device(device), dtype))
+        print(describe_model(find_model(words[0]), choose_device(device), dtype, drafts))
     elif len(words) == 2 and words[0] == "get":
         print(_fetch(words[1]))
     else:

@@ -15,7 +15,11 @@ from pathlib import Path
 import torch
 
 from r1.models.model_config import ModelConfig
-from r1.models.parameter_count import num_parameters, num_routed_expert_parameters
+from r1.models.parameter_count import (
+    num_parameters,
+    num_prediction_parameters,
+    num_routed_expert_parameters,
+)
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1}
 
@@ -31,7 +35,7 @@ class Need:
 
     `num_bytes` is weights plus cache for `batch` sequences of `context` tokens, and
     `tokens_per_second` the bound by bandwidth, summed over the batch (None when the
-    bandwidth is not known).
+    bandwidth is not known); with drafts, if all of them are accepted.
     """
 
     context: int
@@ -40,8 +44,8 @@ class Need:
     tokens_per_second: float | None
 
 
-def kv_values_per_token(config: ModelConfig) -> int:
-    """Values that the cache keeps of one token, over all layers.
+def kv_values_per_token(config: ModelConfig, num_draft_layers: int = 0) -> int:
+    """Values that the cache keeps of one token, over all layers and those that draft.
 
     Keys and values of every KV head; of multi-head latent attention only the latent and
     the rotary key that all heads share (DeepSeek-V2 report, section 2.1.2).
@@ -50,12 +54,12 @@ def kv_values_per_token(config: ModelConfig) -> int:
         per_layer = config.kv_lora_rank + config.qk_rope_head_dim
     else:
         per_layer = 2 * config.num_key_value_heads * config.head_dim
-    return config.num_hidden_layers * per_layer
+    return (config.num_hidden_layers + num_draft_layers) * per_layer
 
 
-def kv_bytes_per_token(config: ModelConfig, dtype: str) -> int:
+def kv_bytes_per_token(config: ModelConfig, dtype: str, num_draft_layers: int = 0) -> int:
     """Bytes of cache a token; a model in 8 bits keeps its cache in 16."""
-    return kv_values_per_token(config) * max(2, DTYPE_BYTES[dtype])
+    return kv_values_per_token(config, num_draft_layers) * max(2, DTYPE_BYTES[dtype])
 
 
 def weight_bytes(config: ModelConfig, dtype: str) -> int:
@@ -63,20 +67,37 @@ def weight_bytes(config: ModelConfig, dtype: str) -> int:
     return num_parameters(config) * DTYPE_BYTES[dtype]
 
 
-def touched_weight_bytes(config: ModelConfig, dtype: str, batch: int) -> int:
-    """Bytes of the weights that one decoding step of `batch` sequences reads.
+def draft_weight_bytes(config: ModelConfig, dtype: str) -> int:
+    """Bytes of the multi-token-prediction layer, which drafts with the main model's head."""
+    return num_prediction_parameters(config) * DTYPE_BYTES[dtype]
 
-    A token reads `num_experts_per_tok` of the routed experts. With routing as good as
-    even, a batch reads the share 1 - (1 - k/E)^batch of them.
-    """
+
+def touched_weight_bytes(config: ModelConfig, dtype: str, batch: int) -> int:
+    """Bytes of the weights that one decoding step of `batch` sequences reads."""
     routed = num_routed_expert_parameters(config)
     shared = num_parameters(config) - routed
-    if routed:
-        chosen = (config.num_experts_per_tok or 0) / (config.n_routed_experts or 1)
-        routed = round(routed * (1 - (1 - chosen) ** batch))
     # The embedding is a look-up: a row a token.
     embedding = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
-    return (shared - embedding + routed) * DTYPE_BYTES[dtype]
+    read = round(routed * _share_of_experts(config, batch))
+    return (shared - embedding + read) * DTYPE_BYTES[dtype]
+
+
+def touched_draft_bytes(config: ModelConfig, dtype: str, batch: int) -> int:
+    """Bytes of the weights that one draft for each of `batch` sequences reads: layer and head."""
+    num_layers = config.num_hidden_layers - (config.first_k_dense_replace or 0)
+    routed = num_routed_expert_parameters(config) // max(num_layers, 1)
+    layer = num_prediction_parameters(config) // (config.num_nextn_predict_layers or 1)
+    read = layer - routed + round(routed * _share_of_experts(config, batch))
+    return (read + config.vocab_size * config.hidden_size) * DTYPE_BYTES[dtype]
+
+
+def _share_of_experts(config: ModelConfig, num_tokens: int) -> float:
+    """The share of the routed experts that tokens go to, with routing as good as even.
+
+    A token goes to k of E: so that share is 1 - (1 - k/E)^tokens.
+    """
+    chosen = (config.num_experts_per_tok or 0) / (config.n_routed_experts or 1)
+    return 1 - (1 - chosen) ** num_tokens
 
 
 def needs(
@@ -85,20 +106,29 @@ def needs(
     contexts: Iterable[int],
     batches: Iterable[int],
     bandwidth: float | None,
+    num_drafts: int = 0,
 ) -> list[Need]:
     """The need of every context and batch; the model's own context bounds them.
 
-    `bandwidth` is in bytes a second.
+    `bandwidth` is in bytes a second; `num_drafts` tokens a step are drafted by multi-token
+    prediction (the engine's `speculative_tokens`) and verified by the next. Raises ValueError
+    for drafts of a model without a layer for them.
     """
+    if num_drafts and not config.num_nextn_predict_layers:
+        raise ValueError(f"drafts: {config.architecture} here has no multi-token-prediction layer")
     rows = []
     batch_sizes = list(batches)
+    token_bytes = kv_bytes_per_token(config, dtype, int(num_drafts > 0))
+    weights = weight_bytes(config, dtype) + (draft_weight_bytes(config, dtype) if num_drafts else 0)
     for context in sorted({min(each, config.max_position_embeddings) for each in contexts}):
         for batch in batch_sizes:
-            cache = batch * context * kv_bytes_per_token(config, dtype)
-            num_bytes = round((weight_bytes(config, dtype) + cache) * _OVERHEAD)
-            read = touched_weight_bytes(config, dtype, batch) + cache
-            speed = None if bandwidth is None else batch * bandwidth / read
-            rows.append(Need(context, batch, num_bytes, speed))
+            cache = batch * context * token_bytes
+            num_tokens = batch * (1 + num_drafts)
+            read = touched_weight_bytes(config, dtype, num_tokens) + cache
+            if num_drafts:
+                read += num_drafts * touched_draft_bytes(config, dtype, batch)
+            speed = None if bandwidth is None else num_tokens * bandwidth / read
+            rows.append(Need(context, batch, round((weights + cache) * _OVERHEAD), speed))
     return rows
 
 

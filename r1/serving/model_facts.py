@@ -17,6 +17,7 @@ from r1.models.sizing import (
     DTYPE_BYTES,
     Need,
     available_bytes,
+    draft_weight_bytes,
     kv_bytes_per_token,
     measure_bandwidth,
     needs,
@@ -58,20 +59,24 @@ def find_model(name: str) -> NamedModel:
     return NamedModel(name, ModelConfig.from_dict(raw, str(file)), "see its folder")
 
 
-def describe_model(model: NamedModel, device: torch.device, dtype: str | None = None) -> str:
+def describe_model(
+    model: NamedModel, device: torch.device, dtype: str | None = None, num_drafts: int = 0
+) -> str:
     """Facts, the needs of several contexts and batches on this device, and the commands.
 
-    The speeds are bounds: the device's bandwidth, measured now, over the bytes that a
-    step must read. Raises ValueError for an unknown dtype.
+    With `num_drafts` tokens a step from multi-token prediction, its layer's weights and cache
+    count too. The speeds are bounds: the device's bandwidth, measured now, over the bytes that a
+    step must read. Raises ValueError for an unknown dtype, and for drafts that cannot be made.
     """
     dtype = dtype or default_dtype(model, device)
     if dtype not in DTYPE_BYTES:
         raise ValueError(f"--dtype {dtype}: choose from {', '.join(DTYPE_BYTES)}")
     bandwidth, free = measure_bandwidth(device), available_bytes(device)
-    rows = needs(model.config, dtype, CONTEXTS, BATCHES, bandwidth)
+    rows = needs(model.config, dtype, CONTEXTS, BATCHES, bandwidth, num_drafts)
     lines = [*_facts(model, dtype), ""]
     known = "" if free is None else f", {free / 1e9:.0f} GB free"
-    lines.append(f"on {device} in {dtype} ({bandwidth / 1e9:.0f} GB/s{known}):")
+    drafts = f" with {num_drafts} drafted a step" if num_drafts else ""
+    lines.append(f"on {device} in {dtype}{drafts} ({bandwidth / 1e9:.0f} GB/s{known}):")
     lines += [_need_line(row, free) for row in rows]
     fits = free is None or rows[0].num_bytes <= free
     lines += ["", *_commands(model, dtype, fits)]
@@ -100,6 +105,12 @@ def _facts(model: NamedModel, dtype: str) -> list[str]:
         "KV cache": f"{kv_bytes_per_token(config, dtype) / 1000:,.1f} kB a token",
         "licence": model.license,
     }
+    if config.num_nextn_predict_layers:
+        layer = draft_weight_bytes(config, dtype) / 1e9
+        cache = kv_bytes_per_token(config, dtype, 1) - kv_bytes_per_token(config, dtype)
+        facts["drafts"] = (
+            f"{layer:,.2f} GB more weights, {cache / 1000:,.1f} kB more cache a token (--drafts 1)"
+        )
     if preset is not None:
         facts["tokenizer"] = preset.tokenizer
         if preset.base:
