@@ -15,7 +15,13 @@ from r1.pipeline.inputs import missing_inputs
 from r1.pipeline.stages import Stage
 from r1.training.grpo import GrpoConfig
 from r1.training.loop import LoopConfig
-from r1.training.memory import VerbConfig, describe_memory, estimate_memory
+from r1.training.memory import (
+    VerbConfig,
+    describe_changes,
+    describe_memory,
+    estimate_memory,
+    within_bound,
+)
 from r1.training.preference_pairs import PreferencesConfig
 from r1.training.rejection_sampling import SampleConfig
 
@@ -85,8 +91,22 @@ def _describe_model(
     except ValueError as error:
         return f"memory unknown: {error}"
     made[config.output / "checkpoint"] = model
-    memory = describe_memory(estimate_memory(config, model))
-    return f"{num_parameters(model):,} parameters, memory {memory}"
+    return f"{num_parameters(model):,} parameters, memory {_describe_plan(config, model)}"
+
+
+def _describe_plan(config: VerbConfig, model: ModelConfig) -> str:
+    """The plan, with what a bound changes; texts of supervised data may yet be longer."""
+    changes = ""
+    if isinstance(config, LoopConfig | GrpoConfig):
+        longest = config.longest_reply if isinstance(config, GrpoConfig) else 1
+        try:
+            fitted = within_bound(config, model, longest)
+        except ValueError as error:
+            return str(error)
+        changes = describe_changes(config, fitted)
+        config = fitted
+    plan = describe_memory(estimate_memory(config, model))
+    return f"{plan}; max_memory_bytes sets {changes}" if changes else plan
 
 
 def read_model_config(name: str) -> ModelConfig:

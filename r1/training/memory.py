@@ -88,12 +88,16 @@ def fit_memory(config: Bounded, model: LanguageModel | SequenceScorer, longest: 
     dtype = str(model.dtype).removeprefix("torch.")
     fitted = within_bound(config.model_copy(update={"dtype": dtype}), model.config, longest)
     fitted = fitted.model_copy(update={"dtype": config.dtype})
-    changed = {name: value for name, value in fitted if value != getattr(config, name)}
-    if changed:
-        settings = ", ".join(f"{name} = {value}" for name, value in changed.items())
-        logging.getLogger(__name__).warning("max_memory_bytes: %s", settings)
+    if changes := describe_changes(config, fitted):
+        logging.getLogger(__name__).warning("max_memory_bytes sets %s", changes)
     model.model.is_checkpointed = fitted.activation_checkpointing
-    return fitted if changed else config
+    return fitted if changes else config
+
+
+def describe_changes(config: Bounded, fitted: Bounded) -> str:
+    """`moments_dtype = bfloat16, micro_batch_tokens = 537`: the settings that differ."""
+    pairs = ((name, value, getattr(config, name)) for name, value in fitted)
+    return ", ".join(f"{name} = {value}" for name, value, before in pairs if value != before)
 
 
 def within_bound(config: Bounded, model: ModelConfig, longest: int) -> Bounded:

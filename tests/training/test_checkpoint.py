@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -49,9 +50,14 @@ def train(model: Tied, optimizer: Optimizer, steps: range) -> None:
         model.bias += 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_restored_run_continues_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
-    config = OptimizerConfig(learning_rate=0.01, warmup_steps=2, weight_decay=0.1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("moments_dtype", ["float32", "bfloat16"])
+def test_a_restored_run_continues_bit_for_bit(
+    tmp_path: Path, dtype: torch.dtype, moments_dtype: Literal["float32", "bfloat16"]
+) -> None:
+    config = OptimizerConfig(
+        learning_rate=0.01, warmup_steps=2, weight_decay=0.1, moments_dtype=moments_dtype
+    )
     model = Tied(dtype)
     optimizer = Optimizer(model, config, 8)
     train(model, optimizer, range(4))
@@ -71,6 +77,12 @@ def test_a_restored_run_continues_bit_for_bit(tmp_path: Path, dtype: torch.dtype
     assert expected.keys() == actual.keys()
     assert "model.lm_head.weight" not in actual and "model.cache" not in actual
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    moments = actual["optimizer.exp_avg.norm.weight"]
+    assert moments.dtype == getattr(torch, moments_dtype)
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[moments_dtype]
+    config = config.model_copy(update={"moments_dtype": other})
+    with pytest.raises(ValueError, match=f"is torch.{moments_dtype} .*needed: torch.{other}"):
+        restore(state, Tied(dtype), Optimizer(Tied(dtype), config, 8))
 
 
 def test_a_state_before_the_first_step(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from r1.training.memory import (
     estimate_memory,
     fit_memory,
     format_bytes,
+    within_bound,
 )
 from r1.training.rejection_sampling import SampleConfig
 from r1.training.sft import SftConfig
@@ -75,6 +77,72 @@ def test_training_in_fp32_and_in_bf16() -> None:
     assert estimate_memory(auto, MODEL) == half
     auto = auto.model_copy(update={"device": "cpu"})
     assert estimate_memory(auto, MODEL)["weights"] in (2 * count, 4 * count)
+
+
+def test_savings_are_part_of_the_plan() -> None:
+    count = num_parameters(MODEL)
+    config = SftConfig(output=Path("o"), model="m", data=Path("d"), dtype="bfloat16")
+    usual = estimate_memory(config, MODEL)
+    half = estimate_memory(config.model_copy(update={"moments_dtype": "bfloat16"}), MODEL)
+    assert (usual["moments"], half["moments"]) == (8 * count, 4 * count)
+    again = estimate_memory(config.model_copy(update={"activation_checkpointing": True}), MODEL)
+    # An input for each of 3 layers, and one layer's own; without, 3 layers' own.
+    own = (4 * 32 + 3 * 64 + 2 * 32 + 2 * 16) * 2
+    difference = usual["activations"] - again["activations"]
+    assert difference == config.micro_batch_tokens * (2 * own - 3 * 32 * 2)
+    assert {k: v for k, v in usual.items() if k != "activations"} == {
+        k: v for k, v in again.items() if k != "activations"
+    }
+
+
+SMOLLM2 = replace(
+    MODEL,
+    architecture="LlamaForCausalLM",
+    vocab_size=49_152,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    head_dim=64,
+    tie_word_embeddings=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("bound", "beta2", "expected"),
+    [
+        (4 * 10**9, 0.95, (2048, "float32", False)),
+        (3.1 * 10**9, 0.95, (803, "float32", False)),
+        (2.6 * 10**9, 0.95, (918, "bfloat16", False)),
+        (2.4 * 10**9, 0.95, (537, "bfloat16", False)),
+        (2.25 * 10**9, 0.95, (2048, "bfloat16", True)),
+        (2.15 * 10**9, 0.95, (803, "bfloat16", True)),
+        # Moments in bf16 are not forced on means that they would not follow.
+        (2.8 * 10**9, 0.999, (2048, "float32", True)),
+    ],
+)
+def test_a_bound_turns_on_what_costs_the_least_time(
+    bound: float, beta2: float, expected: tuple[int, str, bool]
+) -> None:
+    config = SftConfig(
+        output=Path("o"),
+        model="m",
+        data=Path("d"),
+        dtype="bfloat16",
+        micro_batch_tokens=2048,
+        beta2=beta2,
+        max_memory_bytes=int(bound),
+    )
+    fitted = within_bound(config, SMOLLM2, 200)
+    found = fitted.micro_batch_tokens, fitted.moments_dtype, fitted.activation_checkpointing
+    assert found == expected
+    assert sum(estimate_memory(fitted, SMOLLM2).values()) <= bound
+    # What is set already stays set.
+    chosen = config.model_copy(update={"activation_checkpointing": True})
+    assert within_bound(chosen, SMOLLM2, 200).activation_checkpointing
+    with pytest.raises(ValueError, match=r"too little for sequences of 8,192 tokens: about"):
+        within_bound(config.model_copy(update={"max_memory_bytes": 10**9}), SMOLLM2, 8192)
 
 
 def test_reinforcement_adds_reference_and_cache() -> None:
@@ -137,16 +205,21 @@ def test_micro_batches_keep_to_the_bound_or_the_run_is_refused() -> None:
 @pytest.mark.slow
 def test_the_plan_is_within_a_fifth_of_what_training_takes(tmp_path: Path) -> None:
     """In processes of their own: a bf16 model of 19M parameters, steps of 2 micro-batches."""
-    for tokens in (1024, 4096):
-        out = subprocess.run(
-            [sys.executable, "-c", _STEPS, str(tokens)], capture_output=True, text=True, check=True
-        ).stdout.split()
+    savings: list[dict[str, object]] = [
+        {},
+        {"moments_dtype": "bfloat16"},
+        {"moments_dtype": "bfloat16", "activation_checkpointing": True},
+        {"max_memory_bytes": 600_000_000},
+    ]
+    for settings in [{"micro_batch_tokens": n} | each for n in (1024, 4096) for each in savings]:
+        command = [sys.executable, "-c", _STEPS, json.dumps(settings)]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         planned, measured = map(int, out)
-        assert 0.8 < measured / planned < 1.2, (tokens, planned, measured)
+        assert 0.8 < measured / planned < 1.2, (settings, planned, measured)
 
 
 _STEPS = """
-import resource, sys
+import json, resource, sys
 from pathlib import Path
 import numpy as np, torch
 from r1.allocator import keep_freed_memory
@@ -154,26 +227,29 @@ from r1.models.architectures import build_model
 from r1.models.model_config import ModelConfig
 from r1.training.expert_balance import ExpertBalance, ExpertConfig
 from r1.training.loop import EncodedRow
-from r1.training.memory import estimate_memory
+from r1.training.memory import estimate_memory, fit_memory
 from r1.training.optimizer import Optimizer
 from r1.training.packing import TokenSequence
 from r1.training.sft import SftConfig, sft_losses
 keep_freed_memory()
-tokens = int(sys.argv[1])
+settings = json.loads(sys.argv[1])
 shape = ModelConfig(
     architecture="LlamaForCausalLM", vocab_size=20_000, hidden_size=384, intermediate_size=1024,
     num_hidden_layers=8, num_attention_heads=6, num_key_value_heads=2, head_dim=64,
     tie_word_embeddings=True,
 )
 model = build_model(shape, torch.bfloat16)
-config = SftConfig(output=Path("o"), model="m", dtype="bfloat16", micro_batch_tokens=tokens)
+config = SftConfig(output=Path("o"), model="m", dtype="bfloat16", **settings)
+tokens = config.micro_batch_tokens
+config = fit_memory(config, model, tokens // 4)
 optimizer, rng = Optimizer(model, config, 10), np.random.default_rng(0)
 rows = [
     EncodedRow((TokenSequence.of([1], rng.integers(0, 20_000, tokens // 4).tolist()),))
     for _ in range(8)
 ]
 for _ in range(2):
-    for micro in sft_losses(ExpertBalance(model, ExpertConfig()), rows, tokens, range(8)):
+    balance = ExpertBalance(model, ExpertConfig())
+    for micro in sft_losses(balance, rows, config.micro_batch_tokens, range(8)):
         optimizer.backward(micro.loss)
     optimizer.step()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

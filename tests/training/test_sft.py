@@ -98,11 +98,19 @@ def test_packed_loss_and_gradient_equal_padded_for_any_split(tiny_policy: Path) 
             torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dtype": "float32"},
+        {"dtype": "bfloat16"},
+        {"dtype": "bfloat16", "moments_dtype": "bfloat16", "activation_checkpointing": True},
+        {"dtype": "bfloat16", "max_memory_bytes": 301_000_000},
+    ],
+)
 def test_an_interrupted_run_ends_with_the_same_bits(
-    tiny_policy: Path, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+    tiny_policy: Path, tmp_path: Path, settings: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = run_sft(config_for(tmp_path / "a", tiny_policy, dtype=dtype), ROWS)
+    undisturbed = run_sft(config_for(tmp_path / "a", tiny_policy, **settings), ROWS)
     train_step = loop._train_step
 
     for stop_at in (1, 4, 3):
@@ -115,9 +123,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 
         monkeypatch.setattr(loop, "_train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_sft(config_for(tmp_path / "b", tiny_policy, dtype=dtype), ROWS)
+            run_sft(config_for(tmp_path / "b", tiny_policy, **settings), ROWS)
     monkeypatch.setattr(loop, "_train_step", train_step)
-    resumed = run_sft(config_for(tmp_path / "b", tiny_policy, dtype=dtype), ROWS)
+    resumed = run_sft(config_for(tmp_path / "b", tiny_policy, **settings), ROWS)
     expected, actual = weights_of(undisturbed), weights_of(resumed)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
     losses = [[row["loss"] for row in metrics_of(tmp_path / name)] for name in "ab"]
