@@ -244,6 +244,8 @@ class Engine:
         num_added = rows.num_tokens[slots] - num_before
         self._num_generated_tokens += int(num_added.sum())
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
+        if not (streamed or is_ended.any()):
+            return [], []
         self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])
         finished = {

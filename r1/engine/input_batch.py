@@ -169,6 +169,8 @@ class InputBatch:
 
     def _allowed(self, slots: np.ndarray) -> np.ndarray:
         """What each row's constraint allows next: objects, a bool array or None."""
+        if not self.is_constrained[slots].any():
+            return np.empty(0, object)
         allowed = np.full(len(slots), None, object)
         for index in np.flatnonzero(self.is_constrained[slots]):
             slot = slots[index]

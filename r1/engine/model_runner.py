@@ -8,7 +8,7 @@ import torch
 from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.routing_cache import RoutingCache
-from r1.engine.sampler import sample_states
+from r1.engine.sampler import SampledTokens, sample_states
 from r1.engine.scheduler import PrefillChunk, ScheduledBatch
 from r1.engine.spans import Spans
 from r1.engine.speculator import Speculator
@@ -79,15 +79,29 @@ class ModelRunner:
         if len(slots) == 0:
             return None
         rows = self.input_batch
-        counts = rows.num_drafts[slots] + 1
-        num_ahead = steps_within(counts)
-        places = self.packer.to_device(np.repeat(first_rows, counts) + num_ahead)
-        sampling = rows.sampling_batch(np.repeat(slots, counts), num_ahead)
-        sampled = sample_states(self.model, hidden_ND.index_select(0, places), sampling)
-        if self.speculator is not None:
+        if self.speculator is None:
+            counts, num_ahead = np.ones_like(slots), np.zeros_like(slots)
+            sampled = self._sample_at(hidden_ND, first_rows, slots, num_ahead)
+        else:
+            counts = rows.num_drafts[slots] + 1
+            num_ahead = steps_within(counts)
+            places = np.repeat(first_rows, counts) + num_ahead
+            sampled = self._sample_at(hidden_ND, places, np.repeat(slots, counts), num_ahead)
             sampled, counts = self.speculator.accept(slots, sampled)
         rows.append_tokens(slots, sampled, counts)
         return NewTokens(slots, counts, sampled, first_rows + counts - 1)
+
+    def _sample_at(
+        self, hidden_ND: torch.Tensor, places: np.ndarray, slots: np.ndarray, num_ahead: np.ndarray
+    ) -> SampledTokens:
+        """A token after each of these packed places, of these rows."""
+        # A step that only decodes samples at all its places, in their order.
+        is_every = len(places) == len(hidden_ND) and (np.diff(places) == 1).all()
+        hidden_BD = (
+            hidden_ND if is_every else hidden_ND.index_select(0, self.packer.to_device(places))
+        )
+        sampling = self.input_batch.sampling_batch(slots, num_ahead)
+        return sample_states(self.model, hidden_BD, sampling)
 
     def _fork(self, chunks: list[PrefillChunk]) -> None:
         """Give each member of a prefilled group its own copy of the partly filled block."""
@@ -113,6 +127,8 @@ def _prefill_spans(chunks: list[PrefillChunk]) -> Spans:
 def _sampled_rows(batch: ScheduledBatch, packed: PackedStep) -> tuple[np.ndarray, np.ndarray]:
     """The slots that get tokens, and the packed rows whose logits give each its first one."""
     num_decoding = len(batch.decode_slots)
+    if not batch.chunks:
+        return batch.decode_slots, packed.firsts
     slots, rows = [batch.decode_slots], [packed.firsts[:num_decoding]]
     for chunk, first in zip(batch.chunks, packed.firsts[num_decoding:].tolist(), strict=True):
         if chunk.is_last:

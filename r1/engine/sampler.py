@@ -31,7 +31,7 @@ class SamplingBatch:
 
     `stream_keys` (uint64) and `positions` (0 for a reply's first token) choose the
     uniform. `banned_ids` [B, any] are token ids that may not come, padded with -1; `allowed`
-    holds for each row None, or a bool array [V] of the only ones that may.
+    holds for each row None, or a bool array [V] of the only ones that may (empty: no row has).
     """
 
     temperature: np.ndarray
@@ -96,8 +96,9 @@ def sample_states(
     step = max(1, MAX_LOGITS // model.head_weight.shape[0])
     parts = []
     for first in range(0, len(hidden_BD), step):
-        logits_BV = model.compute_logits(hidden_BD[first : first + step])
-        rows = batch.rows(first, first + step)
+        is_whole = len(hidden_BD) <= step
+        logits_BV = model.compute_logits(hidden_BD if is_whole else hidden_BD[first : first + step])
+        rows = batch if is_whole else batch.rows(first, first + step)
         part = sample(logits_BV, rows)
         parts.append(_with_exact_logprobs(part, logits_BV, rows) if model.is_exact else part)
     if len(parts) == 1:
@@ -153,7 +154,9 @@ def _with_exact_logprobs(
     raw_logprobs = logprobs(np.arange(len(logits_BV)), 1.0)
     is_cut = (batch.top_k > 0) & (batch.top_k < vocab_size)
     is_cut |= (batch.top_p < 1) | (batch.min_p > 0) | (batch.banned_ids >= 0).any(axis=1)
-    is_whole = ~is_cut & np.array([mask is None for mask in batch.allowed])
+    is_whole = ~is_cut
+    if len(batch.allowed):
+        is_whole &= np.array([mask is None for mask in batch.allowed])
     sampler_logprobs = sampled.sampler_logprobs.copy()
     for temperature in np.unique(batch.temperature[is_whole & (batch.temperature > 0)]).tolist():
         rows = np.flatnonzero(is_whole & (batch.temperature == temperature))
@@ -177,7 +180,8 @@ def _sample_in_c(
         uniforms(batch.stream_keys, batch.positions),
         np.ascontiguousarray(batch.banned_ids),
     )
-    addresses = np.array([0 if mask is None else mask.ctypes.data for mask in masks], np.int64)
+    addresses = np.zeros(num_rows, np.int64)
+    addresses[: len(masks)] = [0 if mask is None else mask.ctypes.data for mask in masks]
     token_ids = np.empty(num_rows, np.int64)
     sampler_logprobs, raw_logprobs = np.empty((2, num_rows), np.float32)
     logits_BV = logits_BV.contiguous()

@@ -80,8 +80,9 @@ class Scheduler:
         self._grow_running()
         if self.speculative_tokens:
             self._look_ahead()
-        num_drafts = int(self.input_batch.num_drafts[self.running].sum())
-        budget = self.max_num_batched_tokens - len(self.running) - num_drafts
+        budget = self.max_num_batched_tokens - len(self.running)
+        if self.speculative_tokens:
+            budget -= int(self.input_batch.num_drafts[self.running].sum())
         chunks: list[PrefillChunk] = []
         for group in self.prefilling:
             if budget <= 0:
@@ -109,11 +110,14 @@ class Scheduler:
             if chunk.is_last:
                 joined += [sequence.slot for sequence in chunk.group.sequences]
                 self.prefilling.remove(chunk.group)
-        self.running = np.concatenate([self.running, np.array(joined, np.int64)])
+        if joined:
+            self.running = np.concatenate([self.running, np.array(joined, np.int64)])
         return self.running
 
     def finish(self, slots: np.ndarray) -> list[Sequence]:
         """Take running rows out and free their blocks."""
+        if len(slots) == 0:
+            return []
         self.running = self.running[~np.isin(self.running, slots)]
         for slot in slots[self.input_batch.is_streaming[slots]].tolist():
             self._remember_blocks(slot)

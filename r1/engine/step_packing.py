@@ -11,7 +11,7 @@ import torch
 from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
 from r1.engine.spans import Spans, joined
-from r1.engine.tiled_attention import TiledPlan, plan_tiles
+from r1.engine.tiled_attention import TiledPlan, continue_plan, plan_tiles
 from r1.models.attention import steps_within
 from r1.models.exact_attention import QueryTiles
 
@@ -47,6 +47,8 @@ class StepPacker:
         self.kv_cache = kv_cache
         self.is_exact = is_exact
         self.dtype, self.device = kv_cache.layers[0].dtype, kv_cache.layers[0].device
+        # The last decode step's rows, and their places in it.
+        self._decoded: tuple[Spans, TiledPlan] | None = None
 
     def pack(self, *groups: Spans) -> PackedStep:
         """Groups that differ in kind (decode, prefill) attend apart.
@@ -54,6 +56,10 @@ class StepPacker:
         Each is sorted by context where they attend in buckets.
         """
         is_tiled = self.kv_cache.tiled is not None
+        filled = [spans for spans in groups if len(spans.slots)]
+        if is_tiled and len(filled) == 1 and (filled[0].lengths == 1).all():
+            return self._pack_decode(filled[0])
+        self._decoded = None
         orders = [
             np.arange(len(spans.slots)) if is_tiled else np.lexsort((spans.starts, spans.stops))
             for spans in groups
@@ -86,6 +92,29 @@ class StepPacker:
         return PackedStep(
             packed_slots, packed_positions, np.concatenate(firsts), device_slots, metadata
         )
+
+    def _pack_decode(self, spans: Spans) -> PackedStep:
+        """A token of each row: in their order, by the last step's plan where that goes on."""
+        slots, positions, table = spans.slots, spans.starts, self.input_batch.block_table
+        block_ids = table[slots, positions // self.block_size]
+        write_slots = block_ids * self.block_size + positions % self.block_size
+        plan = None
+        if self._decoded is not None:
+            before, plan = self._decoded
+            width = plan.tables.shape[1]
+            is_next = (
+                np.array_equal(before.slots, slots)
+                and np.array_equal(before.stops, positions)
+                and spans.stops.max() <= width * self.block_size
+            )
+            tables = table[slots, :width]
+            plan = continue_plan(plan, write_slots, tables, positions + 1) if is_next else None
+        if plan is None:
+            ratio = self.kv_cache.num_heads_per_group
+            plan = plan_tiles(write_slots, [(0, spans)], table, self.block_size, ratio)
+        self._decoded = spans, plan
+        firsts, device_slots = np.arange(len(slots)), self.to_device(write_slots)
+        return PackedStep(slots, positions, firsts, device_slots, plan)
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         """The array where the model is."""

@@ -103,6 +103,21 @@ def plan_tiles(
     return TiledPlan(write_slots, tables, items, phases, limits, num_states)
 
 
+def continue_plan(
+    plan: TiledPlan, write_slots: np.ndarray, tables: np.ndarray, limits: np.ndarray
+) -> TiledPlan | None:
+    """The next step's plan where every span of `plan` was one token and has gone on by one.
+
+    None where the block tables have changed. The order of the items, and how deep shared keys
+    are read together, stay: neither is in the results.
+    """
+    if not np.array_equal(tables, plan.tables):
+        return None
+    items = plan.items.copy()
+    items[plan.phases[-2] :, 4] += 1
+    return TiledPlan(write_slots, plan.tables, items, plan.phases, limits, plan.num_states)
+
+
 class _SharedItems:
     """Items over keys that neighbouring spans of one token share, level by level.
 

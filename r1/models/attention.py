@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -49,7 +49,6 @@ class KVCache(Protocol):
         ...
 
 
-@runtime_checkable
 class FusedCache(KVCache, Protocol):
     """A cache that may compute the layers around it as well."""
 

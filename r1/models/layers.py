@@ -153,19 +153,42 @@ def _yarn_ramp(rope: RopeParameters, head_dim: int) -> Tensor:
     return ((pairs - first) / max(last - first, 0.001)).clamp(0.0, 1.0)
 
 
+# Positions whose rotation is kept: at first, and at most (33 MB in fp32 for heads of 64).
+_MIN_TABLE_POSITIONS, _MAX_TABLE_POSITIONS = 512, 2**16
+
+
 class RotaryEmbedding:
     """Cosines and sines of positions, computed once a forward and shared by all layers.
 
     Not a module: its frequencies are no weights, and must stay fp32 when the
-    model is cast to bf16.
+    model is cast to bf16. On a CPU they are looked up: a step of few tokens would take as
+    long for them as for a layer.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         self.frequencies = inverse_frequencies(config.rope, config.rope_dim)
         self.scale = config.rope.rotation_scale
+        self._tables: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return (cos, sin), each [B, T, 1, K] in `dtype`, both halves of K alike, scaled."""
+        if positions_BT.device.type != "cpu" or positions_BT.numel() == 0:
+            return self._compute(positions_BT, dtype)
+        last = int(positions_BT.max())
+        if last >= _MAX_TABLE_POSITIONS:
+            return self._compute(positions_BT, dtype)
+        table = self._tables.get(dtype)
+        if table is None or len(table[0]) <= last:
+            # Outside of inference mode, whose tensors training could not take up.
+            with torch.inference_mode(False):
+                size = max(_MIN_TABLE_POSITIONS, 1 << last.bit_length())
+                table = self._compute(torch.arange(size, device="cpu"), dtype)
+            self._tables[dtype] = table
+        cos, sin = (part.index_select(0, positions_BT.flatten()) for part in table)
+        shape = (*positions_BT.shape, *cos.shape[1:])
+        return cos.view(shape), sin.view(shape)
+
+    def _compute(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if self.frequencies.device != positions_BT.device:
             self.frequencies = self.frequencies.to(positions_BT.device)
         angles_BTK = positions_BT[..., None, None].float() * self.frequencies

@@ -7,6 +7,8 @@ With one it is generation's: the cache stores keys and values and attends.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from r1.kernels.fused import Kernels
@@ -123,8 +125,8 @@ class LlamaModel(Decoder):
             context = ExactPlan(context)
         hidden_BTD = self.embed_tokens(input_ids_BT)
         rotation = self.rotary(positions_BT, hidden_BTD.dtype)
-        if isinstance(context, FusedCache) and (weights := self._weights(hidden_BTD)) is not None:
-            fused_BTD = context.run_layers(hidden_BTD, rotation, weights)
+        if hasattr(context, "run_layers") and (weights := self._weights(hidden_BTD)) is not None:
+            fused_BTD = cast(FusedCache, context).run_layers(hidden_BTD, rotation, weights)
             if fused_BTD is not None:
                 return fused_BTD
         for layer in self.layers:

@@ -151,3 +151,41 @@ def test_other_shapes_stay_with_torch(model_config: ModelConfig) -> None:
     assert cache.tiled is not None
     packer = StepPacker(InputBatch(4, 64, 16), cache)
     assert isinstance(cache.bind(packer.pack(spans((0, 0, 1))).metadata), BoundTiledCache)
+
+
+def test_a_plan_that_goes_on_attends_as_one_made_anew(model_config: ModelConfig) -> None:
+    """Decode over the ends of blocks, with a prefix that is shared; rows that come and go."""
+    config = replace(model_config, num_attention_heads=6, num_key_value_heads=2, head_dim=32)
+    going, anew = (Step(config, torch.float32, 16) for _ in range(2))
+    for step in (going, anew):
+        table = step.rows.block_table
+        table[:6, :8] = np.arange(8)
+        table[:6, 8:20] = np.arange(20, 92).reshape(6, 12)
+        step.run(spans(), spans((0, 0, 128)))
+        step.run(spans(), *(spans((row, 128, 130 + row)) for row in range(6)))
+    rows, num_kept = list(range(6)), 0
+    for turn in range(40):
+        if turn == 25:
+            rows = [4, 0, 1]
+        decode = spans(*((row, 130 + row + turn, 131 + row + turn) for row in rows))
+        before = going.packer._decoded
+        found = going.run(decode)
+        after = going.packer._decoded
+        assert after is not None
+        num_kept += before is not None and after[1].tables is before[1].tables
+        anew.packer._decoded = None
+        assert torch.equal(found, anew.run(decode))
+    assert 15 < num_kept < 39
+
+
+def test_a_plan_does_not_go_on_behind_other_steps(model_config: ModelConfig) -> None:
+    step = Step(replace(model_config, head_dim=32), torch.float32, 16)
+    step.rows.block_table[:2, :4] = np.arange(8).reshape(2, 4)
+    step.packer.pack(spans((0, 5, 6), (1, 8, 9)))
+    first = step.packer._decoded
+    step.packer.pack(spans((0, 7, 8), (1, 10, 11)))
+    second = step.packer._decoded
+    assert first is not None and second is not None
+    assert second[1].tables is not first[1].tables
+    step.packer.pack(spans((0, 8, 9)), spans((1, 11, 13)))
+    assert step.packer._decoded is None

@@ -63,3 +63,25 @@ def test_rotation_is_computed_in_fp32_whatever_the_model(make_config, dtype):
     assert cos.dtype == dtype
     assert cos.flatten()[0].item() == approx(math.cos(1001), abs=0.01)
     assert sin.flatten()[0].item() == approx(math.sin(1001), abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_looked_up_rotations_have_the_bits_of_computed_ones(make_config, dtype):
+    rotary = RotaryEmbedding(make_config())
+    for shape, last in (((1, 1), 3), ((1, 37), 400), ((2, 129), 5000), ((1, 7), 90_000)):
+        positions = torch.randint(0, last, shape)
+        positions[0, 0] = last
+        for found, computed in zip(
+            rotary(positions, dtype), rotary._compute(positions, dtype), strict=True
+        ):
+            assert found.shape == computed.shape and torch.equal(found, computed)
+
+
+def test_rotations_first_looked_up_in_inference_serve_training(make_config):
+    rotary = RotaryEmbedding(make_config())
+    positions = torch.arange(5)[None]
+    with torch.inference_mode():
+        rotary(positions, torch.float32)
+    query = torch.randn(1, 5, 2, 8, requires_grad=True)
+    apply_rope(query, *rotary(positions, torch.float32)).sum().backward()
+    assert query.grad is not None
