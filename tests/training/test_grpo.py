@@ -102,6 +102,25 @@ def test_learns_what_earns_reward(
     assert Tokenizer.from_folder(checkpoint).eos_id == Tokenizer.from_folder(tiny_policy).eos_id
 
 
+def test_layers_computed_again_change_no_bit(
+    tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
+) -> None:
+    kept, again = (
+        run_grpo(
+            make_config(
+                tmp_path / str(is_again),
+                tiny_policy,
+                letter_task,
+                updates_per_rollout=2,
+                activation_checkpointing=is_again,
+            )
+        )
+        for is_again in (False, True)
+    )
+    assert weights_of(kept) == weights_of(again)
+    assert metrics_of(kept.parent) == metrics_of(again.parent)
+
+
 def test_samples_are_kept_to_read(
     tmp_path: Path, tiny_policy: Path, letter_task: TaskConfig
 ) -> None:
@@ -116,6 +135,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no reference": {"kl_coefficient": 0.0},
     "four updates": {"updates_per_rollout": 2, "inner_epochs": 2, "reference_refresh_steps": 4},
     "dynamic": {"dynamic_sampling": True, "group_size": 2, "max_tokens": 2},
+    "little memory": {
+        "dtype": "bfloat16",
+        "moments_dtype": "bfloat16",
+        "activation_checkpointing": True,
+        "max_memory_bytes": 10**9,
+    },
 }
 
 
