@@ -7,8 +7,10 @@ inference/model.py, MoE.forward): expert after expert, each a module of its own,
 tokens that chose it. Measured are a forward pass, and a training step's forward and
 backward pass: medians of runs of both in turn, so that other load on the machine meets
 both. A shape is hidden size x inner size. The wider the experts, the more of the time is
-arithmetic and the reading of weights, which are the same for both. `--write` puts the
-table into docs/benchmarks.md.
+arithmetic and the reading of weights, which are the same for both: the limit is what torch
+takes for one product with as many multiplications, or for reading the weights once,
+whichever is more, and three times that in training. `--write` puts the table into
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from results_page import machine_lines, write_section
 from torch import Tensor
 from torch.nn import functional as F
 
+from r1.allocator import keep_freed_memory
 from r1.models.model_config import ModelConfig
 from r1.models.moe import Experts
 
@@ -105,13 +108,18 @@ def measure(hidden: int, inner: int, args: argparse.Namespace) -> tuple[float, l
         torch.autograd.grad(compute(*inputs).sum(), parameters)
 
     own: list[Tensor] = list(grouped.parameters())
+    left = torch.randn(args.tokens * args.chosen, hidden)
+    right, weights = torch.randn(hidden, 3 * inner), torch.cat([w.detach().flatten() for w in own])
     row = [f"{hidden} x {inner}"]
-    for of_loop, of_groups in (
-        (lambda: forward(looped), lambda: forward(grouped)),
-        (lambda: train(looped, looped.parameters), lambda: train(grouped, own)),
+    for of_loop, of_groups, num_passes in (
+        (lambda: forward(looped), lambda: forward(grouped), 1),
+        (lambda: train(looped, looped.parameters), lambda: train(grouped, own), 3),
     ):
-        slow, fast = median_seconds(args.runs, of_loop, of_groups)
-        row += [f"{slow * 1e3:.1f} ms", f"{fast * 1e3:.1f} ms", f"{slow / fast:.1f}x"]
+        candidates = of_loop, of_groups, lambda: left @ right, weights.sum
+        slow, fast, *limits = median_seconds(args.runs, *candidates)
+        limit = num_passes * max(limits)
+        row += [f"{seconds * 1e3:.2f} ms" for seconds in (slow, fast)]
+        row += [f"{slow / fast:.1f}x", f"{limit * 1e3:.2f} ms"]
     return difference, [*row, f"{difference:.0e}"]
 
 
@@ -130,12 +138,14 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # as training does
     lines = [
         f"{args.experts} experts, {args.chosen} a token, {args.tokens} tokens, fp32 on the CPU, "
         f"medians of {args.runs} runs in turn.",
         "",
-        "| hidden x inner | loop, forward | grouped | | loop, training | grouped | | difference |",
-        "|---|---|---|---|---|---|---|---|",
+        "| hidden x inner | loop, forward | grouped | | limit | loop, training | grouped | | limit "
+        "| difference |",
+        f"|---{'|---:' * 9}|",
     ]
     largest = 0.0
     machine = machine_lines(args.threads)
