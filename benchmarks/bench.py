@@ -46,6 +46,7 @@ def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
     """Name -> heading and measurement, for a machine without a GPU."""
     peers = {
         "ours exact": 32,
+        "ours int4": 32,
         "transformers": 64,
         "vLLM": 256,
         "llama.cpp": 64,

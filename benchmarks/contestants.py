@@ -22,6 +22,7 @@ WORKERS = Path(__file__).resolve().parent / "workers"
 SCRIPTS: dict[str, tuple[str, str | None]] = {
     "ours": ("ours.py", None),
     "ours exact": ("ours.py", None),
+    "ours int4": ("ours.py", None),
     "transformers": ("transformers_peer.py", "trl"),
     "TRL": ("trl_peer.py", "trl"),
     "vLLM": ("vllm_peer.py", "vllm"),

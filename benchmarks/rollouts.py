@@ -104,6 +104,11 @@ def _row(
     exact = series.get("ours exact")
     if exact is not None:
         bench.floors.judge(f"{label}, exact mode against ours without", exact, {"ours": ours})
+    int4 = series.get("ours int4")
+    if measure == "decode" and int4 is not None:
+        bench.floors.judge(f"{label}, int4 against ours without", int4, {"ours": ours})
+        if (packed := series.get("llama.cpp Q4_1")) is not None:
+            bench.floors.judge(f"{label}, int4 against llama.cpp Q4_1", int4, {"Q4_1": packed})
     bound = bench.machine.decode if measure == "decode" else bench.machine.prefill
     limit = bound(target, case.batch, case.num_prompt + case.num_tokens // 2)
     share = "-" if ours is None else f"{ours.median / limit:.0%}"

@@ -114,4 +114,6 @@ class Bench:
             usual = 2**31 if self.arena.device == "cpu" else 40 * 2**30
             cache = {"kv_cache_bytes": cache_bytes or usual}
             options["engine"] = {**cache, "exact": "exact" in name}
+            if "int4" in name:
+                options["engine"]["quantize"] = "int4"
         return options

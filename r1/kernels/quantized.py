@@ -85,8 +85,9 @@ class QuantizedKernels:
         return weight.data_ptr() in self.packed
 
     def address(self, weight: Tensor) -> int:
-        """Where the kernels find what is packed of a weight."""
-        return self.packed[weight.data_ptr()].data.data_ptr()
+        """Where the kernels find a weight: what is packed of it, if anything."""
+        packed = self.packed.get(weight.data_ptr())
+        return weight.data_ptr() if packed is None else packed.data.data_ptr()
 
     def linear(
         self,

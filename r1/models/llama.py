@@ -142,8 +142,6 @@ class LlamaModel(Decoder):
         kernels = query.kernels_for(hidden_BTD)
         if not isinstance(kernels, (Kernels, QuantizedKernels)):
             return None
-        if not kernels.takes(hidden_BTD[:, :1], query.weight):
-            return None
         place = kernels.address(query.weight), self.norm.weight.data_ptr()
         if self._found is None or self._found[0] != place:
             self._found = place, self._find_weights(kernels)

@@ -1,4 +1,4 @@
-"""All layers in one call of the C kernels have the bits of the layers one by one."""
+"""What the C kernels do in one call has the bits of what they do part by part."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ from r1.engine.tiled_attention import BoundTiledCache
 from r1.kernels.native import load_kernels
 from r1.models.architectures import build_model
 from r1.models.language_model import LanguageModel
-from r1.models.model_config import ModelConfig
 from r1.records import GenerationRequest, Sample, SamplingParams
 from r1.text.tokenizer import Tokenizer
+from tests.small_models import qwen2
 
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler")
+LIMITS = EngineConfig(num_blocks=64, max_num_seqs=16, max_num_batched_tokens=64)
+
+
+def make_model(dtype: torch.dtype = torch.float32, **shape: object) -> LanguageModel:
+    config = qwen2(258, head_dim=16, num_hidden_layers=3, initializer_range=0.2, **shape)
+    model = build_model(config, dtype=dtype, seed=1)
+    assert isinstance(model, LanguageModel)
+    with torch.no_grad():  # biases start at 0
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0, 0.1)
+    return model
 
 
 def replies(engine: Engine) -> list[Sample]:
@@ -24,44 +36,38 @@ def replies(engine: Engine) -> list[Sample]:
             id=str(length),
             prompt_ids=tuple(range(3, 3 + length)),
             num_samples=1 + length % 3,
-            sampling=SamplingParams(max_tokens=5 + length % 7, ignore_eos=True),
+            sampling=SamplingParams(
+                max_tokens=5 + length % 7, min_tokens=length % 4, ignore_eos=length < 40
+            ),
         )
         for length in (1, 5, 17, 33, 64, 80)
     ]
     return [sample for group in engine.generate(requests) for sample in group]
 
 
+@pytest.mark.parametrize("quantize", [None, "int8", "int4"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("architecture", "hidden_size"), [("Qwen2ForCausalLM", 48), ("LlamaForCausalLM", 64)]
+    ("architecture", "sizes"),
+    [
+        ("Qwen2ForCausalLM", (96, 160)),
+        ("LlamaForCausalLM", (64, 96)),
+        ("Qwen2ForCausalLM", (48, 90)),
+    ],
 )
 def test_same_bits_as_layer_by_layer(
     architecture: str,
-    hidden_size: int,
+    sizes: tuple[int, int],
     dtype: torch.dtype,
+    quantize: str | None,
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = ModelConfig(
-        architecture=architecture,
-        vocab_size=258,
-        hidden_size=hidden_size,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
+    hidden_size, inner_size = sizes
+    model = make_model(
+        dtype, architecture=architecture, hidden_size=hidden_size, intermediate_size=inner_size
     )
-    model = build_model(config, dtype=dtype, seed=1)
-    assert isinstance(model, LanguageModel)
-    with torch.no_grad():  # biases start at 0
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(0, 0.1)
-    limits = EngineConfig(num_blocks=64, max_num_seqs=16, max_num_batched_tokens=64)
+    limits = LIMITS.model_copy(update={"quantize": quantize})
     num_fused = 0
     run_layers = BoundTiledCache.run_layers
 
@@ -72,7 +78,10 @@ def test_same_bits_as_layer_by_layer(
         return hidden
 
     monkeypatch.setattr(BoundTiledCache, "run_layers", counted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     fused = replies(Engine(model, tokenizer, limits))
-    assert num_fused == 10
+    is_packed_in_part = quantize is not None and hidden_size % 32 != 0
+    assert (num_fused == 0) == is_packed_in_part
     monkeypatch.setattr(BoundTiledCache, "run_layers", lambda *_: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert replies(Engine(model, tokenizer, limits)) == fused
