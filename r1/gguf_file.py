@@ -19,7 +19,7 @@ _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
 _MAX_NAME_LENGTH = 120
 # llama.cpp's `llama_split_path`: the parts of a model, from 1 on.
-_PART_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
+_PART_NAME = re.compile(r"(.+)-0\d{4}-of-(0\d{4})\.gguf")
 
 # Far above any model's, and low enough that what a file claims is refused at once.
 _MAX_FIELDS = 10_000
@@ -72,12 +72,11 @@ def gguf_parts(path: Path, header: GgufHeader) -> list[Path]:
     count = header.metadata.get("split.count", 0)
     if not isinstance(count, int) or count <= 1:
         return [path]
-    named = _PART_NAME.fullmatch(path.name)
-    if named is None or int(named[3]) != count:
+    parts = [path.with_name(name) for name in part_names(path.name)]
+    if len(parts) != count:
         raise ValueError(
             f"{path}: one of {count} parts, but not named NAME-00001-of-{count:05d}.gguf"
         )
-    parts = [path.with_name(f"{named[1]}-{n:05d}-of-{named[3]}.gguf") for n in range(1, count + 1)]
     if path != parts[0]:
         raise ValueError(f"{path}: one of {count} parts; name the first, {parts[0].name}")
     missing = [part.name for part in parts if not part.is_file()]
@@ -87,18 +86,25 @@ def gguf_parts(path: Path, header: GgufHeader) -> list[Path]:
     return parts
 
 
+def part_names(name: str) -> list[str]:
+    """The names of all parts of the file that one named so is a part of; else itself alone."""
+    named = _PART_NAME.fullmatch(name)
+    if named is None:
+        return [name]
+    count = max(int(named[2]), 1)
+    return [f"{named[1]}-{number:05d}-of-{named[2]}.gguf" for number in range(1, count + 1)]
+
+
 def find_gguf(folder: Path) -> Path | None:
     """The one GGUF file of a folder, or the first part of its one split file; None if neither.
 
     ValueError where it holds several.
     """
-    found = sorted(folder.glob("*.gguf"))
-    names = [_PART_NAME.fullmatch(path.name) for path in found]
-    if found and all(names) and len({(name[1], name[3]) for name in names if name}) == 1:
-        return found[0]
-    if len(found) > 1:
+    found = sorted(path.name for path in folder.glob("*.gguf"))
+    models = {part_names(name)[0] for name in found}
+    if len(models) > 1:
         raise ValueError(f"{folder}: holds {len(found)} .gguf files; name one of them")
-    return found[0] if found else None
+    return folder / models.pop() if models else None
 
 
 class _HeaderReader:

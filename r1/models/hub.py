@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from r1.gguf_file import part_names
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _GGUF_FILE = re.compile(r"([^:]+):([\w.-]+\.gguf)")
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "LICENSE*", "NOTICE*", "USE_POLICY*"]
@@ -25,8 +27,8 @@ def download_model(name: str, *, config_only: bool = False) -> Path:
     """The folder or `.gguf` file of a hub id in the hub's own cache, downloaded where needed.
 
     `owner/name` means its safetensors, or its only GGUF file when it has none;
-    `owner/name:file.gguf` that file. A download that was cut off goes on where it stopped;
-    bars are shown unless R1_QUIET is set. With `config_only` no more than config.json comes.
+    `owner/name:file.gguf` that file, with all its parts if it was split. A download that was
+    cut off goes on where it stopped; bars are shown unless R1_QUIET is set. With `config_only` no more than config.json comes.
     Raises ValueError, in one line, saying what is missing and what would help.
     """
     if os.environ.get("R1_QUIET"):
@@ -35,7 +37,7 @@ def download_model(name: str, *, config_only: bool = False) -> Path:
         disable_progress_bars()
     match = _GGUF_FILE.fullmatch(name)
     if match:
-        return _download_file(match[1], match[2])
+        return _download_parts(match[1], match[2])
     folder = _download_folder(name, _CONFIG_PATTERNS if config_only else _PATTERNS)
     is_complete = (folder / "config.json").exists()
     if is_complete and (config_only or any(folder.glob("*.safetensors"))):
@@ -55,6 +57,12 @@ def _download_folder(repo_id: str, patterns: list[str]) -> Path:
         )
     except Exception as error:  # the hub's, the HTTP client's and the system's, all one here
         raise ValueError(_explain(repo_id, error)) from error
+
+
+def _download_parts(repo_id: str, file_name: str) -> Path:
+    """A GGUF file, or all parts of the one that it belongs to; the path of the first."""
+    files = [_download_file(repo_id, name) for name in part_names(file_name)]
+    return files[0]
 
 
 def _download_file(repo_id: str, file_name: str) -> Path:
@@ -78,8 +86,8 @@ def _only_gguf(repo_id: str, folder: Path) -> Path:
         except Exception as error:
             raise ValueError(_explain(repo_id, error)) from error
     names = sorted(name for name in names if "/" not in name)
-    if len(names) == 1:
-        return _download_file(repo_id, names[0])
+    if len({part_names(name)[0] for name in names}) == 1:
+        return _download_parts(repo_id, names[0])
     if not names:
         raise ValueError(f"{repo_id}: holds neither safetensors nor a .gguf file")
     shown = ", ".join(names[:_MAX_NAMES_SHOWN]) + (", ..." if len(names) > _MAX_NAMES_SHOWN else "")

@@ -81,6 +81,13 @@ def test_gguf_files(hub):
     assert resolve_model("someone/model:a-Q8.gguf") == hub["folder"] / "a-Q8.gguf"
     with pytest.raises(ValueError, match=r"someone/model:c\.gguf: no such file on the Hugging"):
         resolve_model("someone/model:c.gguf")
+    parts = [f"a-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    hub["files"] = parts
+    for name in ("someone/model", f"someone/model:{parts[1]}"):
+        assert resolve_model(name) == hub["folder"] / parts[0]
+    hub["files"] = parts[:2]
+    with pytest.raises(ValueError, match=r"a-00003-of-00003\.gguf: no such file on the Hugging"):
+        resolve_model("someone/model")
     hub["files"] = ["pytorch_model.bin"]
     with pytest.raises(ValueError, match="holds neither safetensors nor"):
         resolve_model("someone/model")
