@@ -28,8 +28,9 @@ def download_model(name: str, *, config_only: bool = False) -> Path:
 
     `owner/name` means its safetensors, or its only GGUF file when it has none;
     `owner/name:file.gguf` that file, with all its parts if it was split. A download that was
-    cut off goes on where it stopped; bars are shown unless R1_QUIET is set. With `config_only` no more than config.json comes.
-    Raises ValueError, in one line, saying what is missing and what would help.
+    cut off goes on where it stopped; bars are shown unless R1_QUIET is set. With
+    `config_only` no more than config.json comes. Raises ValueError, in one line, saying what
+    is missing and what would help.
     """
     if os.environ.get("R1_QUIET"):
         from huggingface_hub.utils import disable_progress_bars
