@@ -132,10 +132,9 @@ class InputBatch:
     ) -> None:
         """Add one sampled token to each of these rows, or as many as `counts` says."""
         index = self.num_tokens[slots]
-        if counts is None:
-            counts = np.ones_like(slots)
-        self.num_tokens[slots] += counts
-        index, slots = np.repeat(index, counts) + steps_within(counts), np.repeat(slots, counts)
+        self.num_tokens[slots] += 1 if counts is None else counts
+        if counts is not None:
+            index, slots = np.repeat(index, counts) + steps_within(counts), np.repeat(slots, counts)
         self._widen(int(index.max()) + 1)
         self.token_ids[slots, index] = sampled.token_ids
         self.sampler_logprobs[slots, index] = sampled.sampler_logprobs

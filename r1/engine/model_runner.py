@@ -50,7 +50,8 @@ class ModelRunner:
         rows, slots = self.input_batch, batch.decode_slots
         num_tokens = rows.num_tokens[slots]
         decode = Spans(slots, num_tokens - 1, num_tokens + rows.num_drafts[slots])
-        packed = self.packer.pack(decode, _prefill_spans(batch.chunks))
+        prefill = [_prefill_spans(batch.chunks)] if batch.chunks else []
+        packed = self.packer.pack(decode, *prefill)
         hidden_ND = self._forward(packed)
         new = self._sample(batch, packed, hidden_ND)
         if self.speculator is not None:
@@ -82,24 +83,21 @@ class ModelRunner:
         if self.speculator is None:
             counts, num_ahead = np.ones_like(slots), np.zeros_like(slots)
             sampled = self._sample_at(hidden_ND, first_rows, slots, num_ahead)
+            rows.append_tokens(slots, sampled)
         else:
             counts = rows.num_drafts[slots] + 1
             num_ahead = steps_within(counts)
             places = np.repeat(first_rows, counts) + num_ahead
             sampled = self._sample_at(hidden_ND, places, np.repeat(slots, counts), num_ahead)
             sampled, counts = self.speculator.accept(slots, sampled)
-        rows.append_tokens(slots, sampled, counts)
+            rows.append_tokens(slots, sampled, counts)
         return NewTokens(slots, counts, sampled, first_rows + counts - 1)
 
     def _sample_at(
         self, hidden_ND: torch.Tensor, places: np.ndarray, slots: np.ndarray, num_ahead: np.ndarray
     ) -> SampledTokens:
         """A token after each of these packed places, of these rows."""
-        # A step that only decodes samples at all its places, in their order.
-        is_every = len(places) == len(hidden_ND) and (np.diff(places) == 1).all()
-        hidden_BD = (
-            hidden_ND if is_every else hidden_ND.index_select(0, self.packer.to_device(places))
-        )
+        hidden_BD = hidden_ND.index_select(0, self.packer.to_device(places))
         sampling = self.input_batch.sampling_batch(slots, num_ahead)
         return sample_states(self.model, hidden_BD, sampling)
 
