@@ -13,6 +13,7 @@ mid-stream and some never read. `--write` puts the tables into docs/benchmarks.m
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import subprocess
 import sys
@@ -145,6 +146,8 @@ def overhead_rows(server: Server, num_clients: int, lengths: list[int]) -> list[
     """A row for each length of the replies."""
     model, tokenizer = open_model(server.model, is_trained=False)
     engine = Engine(model, tokenizer, EngineConfig(max_num_seqs=64, kv_cache_bytes=10**9))
+    gc.collect()
+    gc.freeze()  # as the server does
     return [overhead_row(server, engine, num_clients, length) for length in lengths]
 
 

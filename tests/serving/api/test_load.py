@@ -85,7 +85,8 @@ def test_a_client_that_is_too_far_behind_loses_its_reply(make_server: MakeServer
     server.service.metrics.render = lambda: time.sleep(0.3) or pause()
     with ThreadPoolExecutor(1) as pool, server.client() as client:
         reply = pool.submit(server.post, "/v1/chat/completions", {**ENDLESS, "stream": True})
-        wait_until(lambda: num_busy_blocks(server) > 0)
+        # Where the machine is busy enough, it is cut off without our doing.
+        wait_until(lambda: num_busy_blocks(server) > 0 or reply.done())
         client.get("/metrics")
         text = reply.result().text
     assert "more than 1 tokens behind" in text
