@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> None:
     """Let the kernel have every page that is free now, wherever in the heap it lies.
 
-    What is asked for next is cleared again: 0.2 s a GB. Does nothing without glibc.
+    What is asked for next the kernel clears again. Does nothing without glibc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

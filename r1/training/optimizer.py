@@ -53,7 +53,7 @@ class OptimizerConfig(Config):
     less than 0.4% a step late or not at all. Gradients are summed, and weights kept, in fp32."""
     activation_checkpointing: bool = False
     """Keep only each layer's input for the backward pass, and compute the layer again there:
-    the same bits, for about a third more time (arXiv:1604.06174)."""
+    the same bits, for one more forward pass (arXiv:1604.06174)."""
     max_memory_bytes: int | None = Field(default=None, ge=1)
     """The run keeps to it (`training/memory.py`), or refuses to start; None is no bound."""
 
