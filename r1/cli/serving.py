@@ -1,15 +1,16 @@
-"""The verb that serves a model."""
+"""The verb that serves models."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1.cli.talking import ModelName
+from r1.cli.talking import MODEL_HELP
 
 if TYPE_CHECKING:
     from r1.serving.api.settings import ServerSettings
@@ -20,12 +21,16 @@ PACKAGES = (
     *("prometheus_client", "pypdf", "python_multipart", "readability", "sqlalchemy", "uvicorn"),
 )
 
+ModelNames = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help=MODEL_HELP, show_default=False)
+]
 Host = Annotated[
     str, typer.Option(help="The address to listen on; the default is this machine alone.")
 ]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 Name = Annotated[
-    str | None, typer.Option("--name", help="What clients call the model; left out, its own name.")
+    str | None,
+    typer.Option("--name", help="What clients call the one model; left out, its own name."),
 ]
 KeyFile = Annotated[
     Path | None,
@@ -38,7 +43,7 @@ Backend = Annotated[
     typer.Option(
         "--backend",
         metavar="URL",
-        help="Put the API before an OpenAI-compatible server that runs MODEL.",
+        help="Put the API before an OpenAI-compatible server that runs each MODEL.",
     ),
 ]
 BackendKey = Annotated[
@@ -54,10 +59,14 @@ Budget = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict-deepseek", help="Refuse and ignore what DeepSeek's API does.")
 ]
-Running = Annotated[int, typer.Option("--max-running", min=1, help="Replies computed at once.")]
-Waiting = Annotated[int, typer.Option("--max-waiting", min=0, help="Replies that may queue.")]
+Running = Annotated[
+    int, typer.Option("--max-running", min=1, help="Replies computed at once, a model.")
+]
+Waiting = Annotated[
+    int, typer.Option("--max-waiting", min=0, help="Replies that may queue, a model.")
+]
 CacheSize = Annotated[
-    float, typer.Option("--kv-cache-gb", min=0.001, help="Memory of the KV cache.")
+    float, typer.Option("--kv-cache-gb", min=0.001, help="Memory of the KV cache, a model.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DatabaseUrl = Annotated[
@@ -90,7 +99,7 @@ PrintCommand = Annotated[
 
 
 def serve(
-    model: ModelName,
+    models: ModelNames,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     name: Name = None,
@@ -108,22 +117,24 @@ def serve(
     no_page: NoPage = False,
     print_command: PrintCommand = None,
 ) -> None:
-    """Serve a model over OpenAI's API and on a chat page, with R1's rules of use.
+    """Serve models over OpenAI's API and on a chat page, with R1's rules of use.
+
+    A request names its model; the first is the default.
 
     [dim]r1 serve runs/quickstart
-    r1 serve smollm2 --port 8001
+    r1 serve tiny smollm2 --port 8001
     r1 serve deepseek-ai/DeepSeek-R1 --backend http://gpu-machine:8000/v1
     r1 serve deepseek-ai/DeepSeek-R1 --print-command sglang[/dim]
     """
     if print_command is not None:
         from r1.serving.model_facts import launch_command
 
-        print(launch_command(model, print_command))
+        print(*(launch_command(model, print_command) for model in models), sep="\n")
         return
+    named = _by_name(models, name)
     settings = _settings(
         host=host,
         port=port,
-        model_name=name or Path(model).name,
         api_keys=_read_keys(api_key_file),
         thinking_budget=thinking_budget,
         is_strict_deepseek=strict_deepseek,
@@ -138,10 +149,29 @@ def serve(
     if backend is not None:
         from r1.backends.openai_http_client import ServerConfig
 
-        upstream = ServerConfig(url=backend, model=model, api_key_variable=backend_key)
-        run_server.serve_backend(upstream, settings, page)
+        upstreams = {
+            known_as: ServerConfig(url=backend, model=model, api_key_variable=backend_key)
+            for known_as, model in named.items()
+        }
+        run_server.serve_backend(upstreams, settings, page)
         return
-    run_server.serve(model, settings, page, int(kv_cache_gb * 1e9), device)
+    run_server.serve(named, settings, page, int(kv_cache_gb * 1e9), device)
+
+
+def _by_name(models: Sequence[str], name: str | None) -> dict[str, str]:
+    """The models by what clients call them. Raises ValueError where that is not clear."""
+    if name is not None and len(models) > 1:
+        raise ValueError(f"--name is for one model; {len(models)} go by their own names")
+    named: dict[str, str] = {}
+    for model in models:
+        known_as = name or Path(model).name
+        if known_as in named:
+            raise ValueError(
+                f"{model}: there is a model {known_as} already ({named[known_as]}); "
+                "each needs a name of its own"
+            )
+        named[known_as] = model
+    return named
 
 
 def _settings(**values: object) -> ServerSettings:

@@ -10,15 +10,11 @@ import typer
 if TYPE_CHECKING:
     from r1.serving.conversation import ConversationSettings
 
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A run folder or one of its stages, a checkpoint folder, a .gguf file, "
-        "a name from `r1 models`, or a hub id.",
-        show_default=False,
-    ),
-]
+MODEL_HELP = (
+    "A run folder or one of its stages, a checkpoint folder, a .gguf file, "
+    "a name from `r1 models`, or a hub id."
+)
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 Temperature = Annotated[float, typer.Option(min=0, help="0 is greedy.")]
 TopP = Annotated[float, typer.Option(help="Keep the most likely tokens up to this probability.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest reply, thought included.")]

@@ -43,12 +43,26 @@ def test_a_taken_port_is_one_line() -> None:
         (("m", "--backend", "http://h/v1", "--backend-key-env", "R1_UNSET"), "$R1_UNSET"),
         (("tiny", "--database-url", "nothing"), "write sqlite:///FILE"),
         (("tiny", "--search", "bing"), "--search bing: choose from"),
+        (("tiny", "smollm2", "--name", "m"), "--name is for one model; 2 go by their own names"),
+        (("tiny", "tiny"), "tiny: there is a model tiny already (tiny)"),
+        (("runs/a", "other/a"), "other/a: there is a model a already (runs/a); each needs a name"),
+        (("o/m", "m", "--backend", "http://h/v1"), "m: there is a model m already (o/m)"),
+        (("tiny", "nothing-here"), "nothing-here"),
     ],
 )
 def test_mistakes_are_one_line(words: tuple[str, ...], message: str) -> None:
     code, text = run(*words, "--port", "0")
     assert code == 2
     assert message in text
+
+
+def test_one_model_under_two_names_is_given_once(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    (stage / "checkpoint").mkdir(parents=True)
+    (stage / "checkpoint/config.json").write_text("{}")
+    code, text = run(str(stage / "checkpoint"), str(stage), "--port", "0")
+    assert code == 2
+    assert text == f"r1: error: {stage}: the same model as {stage / 'checkpoint'}; give it once\n"
 
 
 def test_a_key_file_without_a_key_is_a_mistake(tmp_path: Path) -> None:

@@ -179,3 +179,36 @@ test.each([
 ])("%j is kept as %j", (title, name) => {
   expect(fileName(title, "md")).toBe(name);
 });
+
+test("a chat goes on with the model that answered in it, or was chosen for it", async () => {
+  const app = await sentApp("One");
+  await ended(app);
+  app.newChat();
+  await vi.waitFor(() => expect(app.conversation.chat.value).toBeNull());
+  app.chooseModel("plain");
+  app.draft.value = "Two";
+  await app.send();
+  await ended(app);
+  expect(server.requests.map(({ model }) => model)).toEqual(["tiny", "plain"]);
+  const [one, two] = [...server.chats.keys()];
+  await app.conversation.open(one ?? "");
+  expect(app.model.value?.id).toBe("tiny");
+  app.chooseModel("plain");
+  expect(app.model.value?.id).toBe("plain");
+  app.chooseModel("tiny");
+  await app.conversation.open(two ?? "");
+  expect(app.model.value?.id).toBe("plain");
+  await app.conversation.open(one ?? "");
+  expect(app.model.value?.id).toBe("tiny");
+  expect(app.lostModel.value).toBeNull();
+});
+
+test("a model that is served no longer is told, and another one answers", async () => {
+  const app = await sentApp("One");
+  await ended(app);
+  app.page.value = { ...PAGE, models: PAGE.models.slice(1) };
+  expect(app.lostModel.value).toBe("tiny");
+  expect(app.model.value?.id).toBe("plain");
+  app.chooseModel("plain");
+  expect(app.lostModel.value).toBeNull();
+});

@@ -131,7 +131,8 @@ export class FakeServer {
       user_message = this.add(chat, messageOf(this.newId("u"), parent_id, question));
       parent_id = user_message.id;
     }
-    const assistant_message = this.add(chat, messageOf(this.newId("a"), parent_id));
+    const reply = messageOf(this.newId("a"), parent_id, { model: request.model });
+    const assistant_message = this.add(chat, reply);
     const title = chat.title || (request.content ?? "");
     this.chats.set(chat.id, { ...chat, title, leaf_id: assistant_message.id });
     return { user_message, assistant_message };

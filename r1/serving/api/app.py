@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from r1.serving.api.access import Access
 from r1.serving.api.chat import answer_chat
 from r1.serving.api.completions import answer_completion
 from r1.serving.api.errors import ApiError, JsonResponse
-from r1.serving.api.metrics import ServerMetrics
+from r1.serving.api.metrics import MergedMetrics, ServerMetrics
 from r1.serving.api.model_side import ModelSide
 from r1.serving.api.requests import (
     ChatRequest,
@@ -27,6 +27,7 @@ from r1.serving.api.requests import (
     DetokenizeRequest,
     TokenizeRequest,
 )
+from r1.serving.api.served_models import ServedModels
 from r1.serving.api.service import Service
 from r1.serving.api.settings import ServerSettings
 from r1.text.tokenizer import Tokenizer
@@ -35,17 +36,25 @@ from r1.text.tokenizer import Tokenizer
 _SHORT_BODY_BYTES = 4096
 
 
-def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
-    """The API of one model. Whatever else is served (the page) is added to it by the caller.
+def build_app(models: Mapping[str, ModelSide], settings: ServerSettings) -> FastAPI:
+    """The API of models by their names, the first the default.
+
+    Whatever else is served (the page) is added to it by the caller.
 
     What lives as long as the server goes into `app.state.parts` as asynchronous contexts.
     """
-    service = Service(model, settings, ServerMetrics(model, settings.model_name))
+    served = ServedModels(
+        [
+            Service(name, model, settings, ServerMetrics(model, name))
+            for name, model in models.items()
+        ]
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(model.close)
+            for model in models.values():
+                stack.push_async_callback(model.close)
             for part in app.state.parts:
                 await stack.enter_async_context(part)
             yield
@@ -63,16 +72,16 @@ def build_app(model: ModelSide, settings: ServerSettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, errors.on_invalid_request)
     app.add_exception_handler(Exception, errors.on_unexpected_error)
     app.state.settings = settings
-    app.state.service = service
+    app.state.models = served
     app.state.parts = []
     app.add_middleware(Access, settings=settings)
-    _add_completions(app, service)
-    _add_tokens(app, service)
-    _add_status(app, service)
+    _add_completions(app, served)
+    _add_tokens(app, served)
+    _add_status(app, served)
     return app
 
 
-def _add_completions(app: FastAPI, service: Service) -> None:
+def _add_completions(app: FastAPI, models: ServedModels) -> None:
     """Each endpoint also without /v1, as DeepSeek's base address has it."""
     chat = responses.documented(responses.ChatCompletion, is_stream=True)
     text = responses.documented(responses.TextCompletion, is_stream=True)
@@ -81,14 +90,14 @@ def _add_completions(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions", responses=chat)
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """Answer a conversation."""
-        return await _prepared(request, lambda: answer_chat(service, body))
+        return await _prepared(request, lambda: answer_chat(models.find(body.model), body))
 
     @app.post("/completions", responses=text, include_in_schema=False)
     @app.post("/beta/completions", responses=text, include_in_schema=False)
     @app.post("/v1/completions", responses=text)
     async def completions(request: Request, body: CompletionRequest) -> Response:
         """Continue a text."""
-        return await _prepared(request, lambda: answer_completion(service, body))
+        return await _prepared(request, lambda: answer_completion(models.find(body.model), body))
 
     app.post("/beta/chat/completions", include_in_schema=False)(chat_completions)
 
@@ -104,12 +113,12 @@ async def _prepared(request: Request, answer: Callable[[], Response]) -> Respons
     return await run_in_threadpool(answer)
 
 
-def _add_tokens(app: FastAPI, service: Service) -> None:
+def _add_tokens(app: FastAPI, models: ServedModels) -> None:
     @app.post("/tokenize", include_in_schema=False)
     @app.post("/v1/tokenize", responses=responses.documented(responses.Tokens))
     def tokenize(body: TokenizeRequest) -> Response:
         """The token ids of a text, or of the prompt of a conversation."""
-        rules.check_model(body.model, service.settings)
+        service = models.find(body.model)
         tokenizer = _tokenizer(service)
         ids = _token_ids(service, tokenizer, body)
         value = {"count": len(ids), "max_model_len": service.model.max_model_len, "tokens": ids}
@@ -120,7 +129,7 @@ def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/v1/detokenize", responses=responses.documented(responses.Detokenized))
     def detokenize(body: DetokenizeRequest) -> Response:
         """The text of token ids, special ones included."""
-        rules.check_model(body.model, service.settings)
+        service = models.find(body.model)
         tokenizer = _tokenizer(service)
         beyond = [token for token in body.tokens if token >= tokenizer.vocab_size]
         if beyond:
@@ -148,27 +157,33 @@ def _tokenizer(service: Service) -> Tokenizer:
     return service.model.tokenizer
 
 
-def _add_status(app: FastAPI, service: Service) -> None:
+def _add_status(app: FastAPI, models: ServedModels) -> None:
     started = int(time.time())
+    metrics_of_all = MergedMetrics([service.metrics for service in models])
 
     @app.get("/models", include_in_schema=False)
     @app.get("/v1/models", responses=responses.documented(responses.ModelList))
-    async def models() -> Response:
-        """The model that is served."""
-        card: dict[str, Any] = {
-            "id": service.settings.model_name,
-            "object": "model",
-            "created": started,
-            "owned_by": "r1",
-            "max_model_len": service.model.max_model_len,
-        }
-        return JsonResponse({"object": "list", "data": [card]})
+    async def model_list() -> Response:
+        """The models that are served."""
+        cards: list[dict[str, Any]] = [
+            {
+                "id": service.name,
+                "object": "model",
+                "created": started,
+                "owned_by": "r1",
+                "max_model_len": service.model.max_model_len,
+            }
+            for service in models
+        ]
+        return JsonResponse({"object": "list", "data": cards})
 
     @app.get("/health", responses=responses.documented(responses.Health))
     async def health() -> Response:
         """Whether requests are answered."""
-        if service.is_draining or not service.model.load().is_healthy:
-            raise ApiError(503, "the model does not answer", headers={"retry-after": "5"})
+        for service in models:
+            if service.is_draining or not service.model.load().is_healthy:
+                message = f"the model {service.name} does not answer"
+                raise ApiError(503, message, headers={"retry-after": "5"})
         return JsonResponse({"status": "ok"})
 
     text = {
@@ -180,4 +195,4 @@ def _add_status(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response, responses={**errors_only, 200: text})
     async def metrics() -> Response:
         """Prometheus metrics under vLLM's names."""
-        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
+        return Response(metrics_of_all.render(), media_type="text/plain; version=0.0.4")

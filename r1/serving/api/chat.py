@@ -21,14 +21,13 @@ TOO_LONG = "context_length_exceeded"
 
 def answer_chat(service: Service, body: ChatRequest) -> LiveResponse:
     """The response to a chat request; the model begins when the response does."""
-    settings = service.settings
-    name = rules.check_model(body.model, settings)
+    name = body.model or service.name
     replies, headers = prepare_replies(service, body)
     is_stream = bool(body.stream)
     parts = _stream if is_stream else _whole
     return LiveResponse(
         parts(service, body, replies, name),
-        settings,
+        service.settings,
         is_event_stream=is_stream,
         headers=headers,
     )

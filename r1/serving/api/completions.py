@@ -18,7 +18,7 @@ from r1.serving.api.service import Reply, Service, total_counts
 
 def answer_completion(service: Service, body: CompletionRequest) -> LiveResponse:
     """The response to a completion request."""
-    name = rules.check_model(body.model, service.settings)
+    name = body.model or service.name
     num_choices = body.n or 1
     if len(body.prompts) * num_choices > 4 * MAX_CHOICES:
         message = (

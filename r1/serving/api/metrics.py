@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.registry import Collector
 
 from r1.serving.api.model_side import ModelSide
 from r1.serving.api.replies import TokenCounts
@@ -66,9 +67,9 @@ class ServerMetrics:
         self._registry.register(self._between)
         self._registry.register(_LoadCollector(model, model_name))
 
-    def render(self) -> bytes:
-        """The text format."""
-        return generate_latest(self._registry)
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        return self._registry.collect()
 
     def watch(self) -> ReplyClock:
         """A clock for one reply that begins now."""
@@ -89,6 +90,27 @@ class ServerMetrics:
         self._whole.observe(seconds)
         if counts.num_completion > 1:
             self._mean.observe(decode / (counts.num_completion - 1))
+
+
+class MergedMetrics(Collector):
+    """The metrics of several models as one exposition: each family once, with all samples."""
+
+    def __init__(self, parts: Sequence[ServerMetrics]) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for part in self._parts:
+            for family in part.collect():
+                if family.name in families:
+                    families[family.name].samples += family.samples
+                else:
+                    families[family.name] = family
+        return families.values()
+
+    def render(self) -> bytes:
+        """The text format."""
+        return generate_latest(self)
 
 
 class ReplyClock:

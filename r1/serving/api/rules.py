@@ -18,7 +18,7 @@ from r1.serving.api.model_side import AnswerForm, ChatInput, ReplyPrefix
 from r1.serving.api.requests import ChatRequest, MessageIn, NamedTool, SamplingFields
 from r1.serving.api.settings import ServerSettings
 
-# DeepSeek's names: the same model, asked to think and asked not to.
+# DeepSeek's names: one model, asked to think and asked not to.
 THINKING_ALIAS, ANSWERING_ALIAS = "deepseek-reasoner", "deepseek-chat"
 
 # Tokens of thought; None is no limit but the reply's own.
@@ -93,15 +93,6 @@ def sampling_of(
 def seed_of(body: SamplingFields) -> int:
     """The seed that was given, or a new one."""
     return int.from_bytes(os.urandom(4), "big") if body.seed is None else body.seed
-
-
-def check_model(name: str | None, settings: ServerSettings) -> str:
-    """The name that the reply carries. Raises ApiError 404 for a model that is not served."""
-    known = (settings.model_name, THINKING_ALIAS, ANSWERING_ALIAS)
-    if name is None or name in known:
-        return name or settings.model_name
-    message = f"no model {name!r} here: this server has {', '.join(known)}"
-    raise ApiError(404, message, code="model_not_found", param="model")
 
 
 def fold_system(messages: Sequence[Message]) -> tuple[list[Message], bool]:

@@ -1,11 +1,13 @@
-"""`r1 serve`: one process with the model and the API, until SIGTERM and what it drains."""
+"""`r1 serve`: one process with the models and the API, until SIGTERM and what it drains."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -24,35 +26,64 @@ from r1.serving.chosen_model import choose_model
 
 
 def serve(
-    model: str, settings: ServerSettings, page: PageSettings, kv_cache_bytes: int, device: str
+    models: Mapping[str, str],
+    settings: ServerSettings,
+    page: PageSettings,
+    kv_cache_bytes: int,
+    device: str,
 ) -> None:
-    """Serve a model on our own engine. Raises ValueError when it cannot be opened."""
+    """Serve models by their names, each on an engine of our own.
+
+    Raises ValueError when one cannot be opened, or is there twice.
+    """
     warn_if_open(settings)
-    chosen = choose_model(model)
+    paths = _find_all(models)
+    limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
+
+    def open_engine(path: Path) -> Engine:
+        loaded, tokenizer = open_model(str(path), device=device, is_trained=False)
+        return Engine(loaded, tokenizer, limits)
+
     # Before the weights are read: a taken port or an unusable database is told at once.
     with bind(settings) as listener:
         add_page = open_page(page)
-
-        def open_engine() -> Engine:
-            loaded, tokenizer = open_model(str(chosen.path), device=device, is_trained=False)
-            limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
-            return Engine(loaded, tokenizer, limits)
-
-        run(EngineModel(open_engine, settings), settings, listener, add_page)
+        engines = {
+            name: EngineModel(functools.partial(open_engine, path), settings)
+            for name, path in paths.items()
+        }
+        run(engines, settings, listener, add_page)
 
 
-def serve_backend(upstream: ServerConfig, settings: ServerSettings, page: PageSettings) -> None:
-    """Serve a model that another server runs, with the rules of use in front of it."""
+def _find_all(models: Mapping[str, str]) -> dict[str, Path]:
+    """The checkpoints. Raises ValueError for one that two models come down to."""
+    paths: dict[str, Path] = {}
+    for name, model in models.items():
+        path = choose_model(model).path.resolve()
+        if path in paths.values():
+            other = next(models[known] for known in paths if paths[known] == path)
+            raise ValueError(f"{model}: the same model as {other}; give it once")
+        paths[name] = path
+    return paths
+
+
+def serve_backend(
+    upstreams: Mapping[str, ServerConfig], settings: ServerSettings, page: PageSettings
+) -> None:
+    """Serve models that another server runs, with the rules of use in front of them."""
     warn_if_open(settings)
     with bind(settings) as listener:
-        run(ServerModel(upstream), settings, listener, open_page(page))
+        models = {name: ServerModel(upstream) for name, upstream in upstreams.items()}
+        run(models, settings, listener, open_page(page))
 
 
 def run(
-    model: ModelSide, settings: ServerSettings, listener: socket.socket, add_page: AddPage | None
+    models: Mapping[str, ModelSide],
+    settings: ServerSettings,
+    listener: socket.socket,
+    add_page: AddPage | None,
 ) -> None:
     """Serve until a signal; replies under way have `drain_seconds` to end."""
-    app = build_app(model, settings)
+    app = build_app(models, settings)
     if add_page is not None:
         add_page(app)
     host, port = listener.getsockname()[:2]
@@ -60,7 +91,7 @@ def run(
 
     def announce() -> None:
         address = f"http://{shown}:{port}"
-        lines = [f"{settings.model_name} at {address}/v1"]
+        lines = [f"{', '.join(models)} at {address}/v1"]
         if add_page is not None:
             lines.append(f"chat page at {address}/")
         print(*lines, sep="\n", file=sys.stderr, flush=True)
@@ -101,7 +132,8 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new requests, let the others end."""
-        self._app.state.service.is_draining = True
+        for service in self._app.state.models:
+            service.is_draining = True
         super().handle_exit(sig, frame)
 
 

@@ -1,4 +1,4 @@
-"""What all endpoints share: the model, the limits, and replies under way."""
+"""What all endpoints share of a model: itself, its limits, and its replies under way."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Reply:
 
 @dataclass(slots=True)
 class Service:
-    """One served model."""
+    """One served model, with a queue and metrics of its own."""
 
+    name: str
     model: ModelSide
     settings: ServerSettings
     metrics: ServerMetrics

@@ -15,14 +15,14 @@ class ServerSettings(Config):
 
     `api_keys` empty lets everyone in. `thinking_budget` None lets a thought take the whole
     reply. `loop_tokens` is how long the same tokens must repeat to count as an endless
-    loop (0: never). A reply's new text is sent every `flush_interval_seconds`; where many are
-    streamed, less often. A client that is `max_buffered_tokens` behind, or takes nothing for
-    `write_timeout_seconds`, is cut off.
+    loop (0: never). `max_running` and `max_waiting` are each model's. A reply's
+    new text is sent every `flush_interval_seconds`; where many are streamed, less often. A
+    client that is `max_buffered_tokens` behind, or takes nothing for `write_timeout_seconds`,
+    is cut off.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    model_name: str = "r1"
     api_keys: tuple[str, ...] = ()
     is_strict_deepseek: bool = False
 

@@ -11,7 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from r1.config import Config
-from r1.serving.api.service import Service
+from r1.serving.api.served_models import ServedModels
+from r1.serving.api.settings import ServerSettings
 from r1.serving.chats.chat_store import ChatStore
 from r1.serving.chats.database import Database, default_url, open_database, storage_error
 from r1.serving.chats.file_store import FileStore
@@ -37,7 +38,7 @@ class PageSettings(Config):
 
 
 def open_page(settings: PageSettings) -> AddPage | None:
-    """Open what the page needs; returns what adds it to a model's application, None: no page.
+    """Open what the page needs; returns what adds it to an application, None: no page.
 
     Raises ValueError when the database or the search cannot be used.
     """
@@ -49,19 +50,21 @@ def open_page(settings: PageSettings) -> AddPage | None:
 
 
 def add_page(app: FastAPI, database: Database, search: WebSearch | None) -> None:
-    """Add the page to a model's application, which closes the database when it ends."""
-    service: Service = app.state.service
+    """Add the page to the models' application, which closes the database when it ends."""
+    models: ServedModels = app.state.models
+    settings: ServerSettings = app.state.settings
     chats = ChatStore(database)
-    if service.settings.api_keys and chats.listed(LOCAL_OWNER, "", limit=1, before=None):
+    if settings.api_keys and chats.listed(LOCAL_OWNER, "", limit=1, before=None):
         print(
             "note: the chats that were made without keys are not shown while keys are set; "
             "export them without keys, import them with one",
             file=sys.stderr,
         )
     replies, files = ReplyStore(database), FileStore(database)
-    writer = ReplyWriter(service, database, replies, search)
+    writer = ReplyWriter(database, replies, search)
     desk = Desk(
-        service=service,
+        models=models,
+        settings=settings,
         database=database,
         chats=chats,
         replies=replies,

@@ -13,11 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from r1 import __version__
-from r1.serving.api import rules
 from r1.serving.api.access import bearer_key
 from r1.serving.api.errors import ApiError, JsonResponse, json_bytes
 from r1.serving.api.live_response import EVENT_STREAM, LiveResponse
-from r1.serving.api.service import Service
+from r1.serving.api.served_models import ServedModels
+from r1.serving.api.settings import ServerSettings
 from r1.serving.chats import exports
 from r1.serving.chats.chat_store import ChatStore
 from r1.serving.chats.database import Database, storage_error
@@ -59,7 +59,8 @@ _NUM_READERS = 2
 class Desk:
     """What the routes work with."""
 
-    service: Service
+    models: ServedModels
+    settings: ServerSettings
     database: Database
     chats: ChatStore
     replies: ReplyStore
@@ -94,12 +95,14 @@ def _add_page(router: APIRouter, desk: Desk) -> None:
     @router.get("/page", responses=documented(PageInfo))
     async def page() -> Response:
         """What the page has to know before anything else."""
-        settings, model = desk.service.settings, desk.service.model
-        card = {
-            "id": settings.model_name,
-            "is_reasoning": model.is_reasoning,
-            "max_model_len": model.max_model_len,
-        }
+        cards = [
+            {
+                "id": service.name,
+                "is_reasoning": service.model.is_reasoning,
+                "max_model_len": service.model.max_model_len,
+            }
+            for service in desk.models
+        ]
         names = ("temperature", "top_p", "max_tokens", "thinking_budget")
         files = {
             "max_bytes": desk.limits.max_bytes,
@@ -109,12 +112,12 @@ def _add_page(router: APIRouter, desk: Desk) -> None:
         provider = desk.search_provider
         return JsonResponse(
             {
-                "models": [card],
-                "defaults": settings.model_dump(include=set(names)),
+                "models": cards,
+                "defaults": desk.settings.model_dump(include=set(names)),
                 "files": files,
                 "search": {"is_available": provider is not None, "provider": provider},
                 "version": __version__,
-                "needs_key": bool(settings.api_keys),
+                "needs_key": bool(desk.settings.api_keys),
             }
         )
 
@@ -206,13 +209,14 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
     @router.post("/chats/{chat_id}/replies", responses=documented(Begun))
     async def reply(owner: Owner, chat_id: Id, body: ReplyRequest) -> Response:
         """Store a turn and begin its reply, which is written whether anyone listens or not."""
-        model = rules.check_model(body.model, desk.service.settings)
-        writer.check_room()
+        service = desk.models.find(body.model)
+        model = body.model or service.name
+        writer.check_room(service)
         turn = Turn(body.parent_id, body.content, body.file_ids, body.continue_id, model)
         begun = await run(replies.begin, owner, chat_id, turn)
         # More of a reply is written from what was found for its beginning.
         is_search = body.search and body.continue_id is None
-        writer.start(begun, ReplyWish(model, body.thinking, is_search, body.settings))
+        writer.start(service, begun, ReplyWish(model, body.thinking, is_search, body.settings))
         user_message = begun.user_message and begun.user_message.model_dump()
         dumped = begun.assistant_message.model_dump()
         return JsonResponse({"user_message": user_message, "assistant_message": dumped})
@@ -222,9 +226,7 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
         """The message as it is, then what comes to it."""
         await run(replies.message, owner, message_id)
         parts = _events(desk, owner, message_id)
-        return LiveResponse(
-            _encoded(parts), desk.service.settings, is_event_stream=True, headers={}
-        )
+        return LiveResponse(_encoded(parts), desk.settings, is_event_stream=True, headers={})
 
     @router.post("/messages/{message_id}/stop", responses=documented(OneMessage))
     async def stop(owner: Owner, message_id: Id) -> Response:

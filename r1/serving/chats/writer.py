@@ -39,8 +39,9 @@ _END_ATTEMPTS = 30
 
 @dataclass(slots=True)
 class _Writing:
-    """A reply that is being written."""
+    """A reply that is being written, and by which model."""
 
+    service: Service
     live: LiveReply
     begun: BegunReply
     wish: ReplyWish
@@ -53,10 +54,7 @@ class _Writing:
 class ReplyWriter:
     """The replies that this server writes."""
 
-    def __init__(
-        self, service: Service, database: Database, store: ReplyStore, search: WebSearch | None
-    ) -> None:
-        self._service = service
+    def __init__(self, database: Database, store: ReplyStore, search: WebSearch | None) -> None:
         self._database = database
         self._store = store
         self._files = FileStore(database)
@@ -64,18 +62,19 @@ class ReplyWriter:
         self._open: dict[str, _Writing] = {}
         self._is_closing = False
 
-    def check_room(self) -> None:
-        """Raise ApiError 429 or 503 when no reply can begin now, before anything is stored."""
-        self._service.check_admission(1)
-        settings = self._service.settings
-        if len(self._open) >= settings.max_running + settings.max_waiting:
+    def check_room(self, service: Service) -> None:
+        """Raise ApiError 429 or 503 when a model can begin no reply, before anything is stored."""
+        service.check_admission(1)
+        settings = service.settings
+        num_open = sum(writing.service is service for writing in self._open.values())
+        if num_open >= settings.max_running + settings.max_waiting:
             retry = {"retry-after": str(settings.retry_after_seconds)}
-            text = f"the server is busy: {len(self._open)} replies run or wait"
+            text = f"the server is busy: {num_open} replies run or wait"
             raise ApiError(429, text, code="queue_full", headers=retry)
 
-    def start(self, begun: BegunReply, wish: ReplyWish) -> None:
+    def start(self, service: Service, begun: BegunReply, wish: ReplyWish) -> None:
         """Begin to write a reply that is stored."""
-        writing = _Writing(LiveReply(begun.assistant_message), begun, wish)
+        writing = _Writing(service, LiveReply(begun.assistant_message), begun, wish)
         self._open[begun.assistant_message.id] = writing
         writing.task = asyncio.ensure_future(self._write(writing))
         writing.keeper = asyncio.ensure_future(self._keep(writing))
@@ -118,7 +117,7 @@ class ReplyWriter:
             await self._find_sources(writing)
         replies = await self._replies(writing)
         live.counts = replies[0].reader.counts
-        async with aclosing(self._service.deltas(replies)) as deltas:
+        async with aclosing(writing.service.deltas(replies)) as deltas:
             async for _, delta in deltas:
                 live.add(delta)
                 # More than a message may have could be stored, and never be read again.
@@ -135,7 +134,7 @@ class ReplyWriter:
             has_sources = writing.wish.is_search and writing.live.message.sources
             if error.code != TOO_LONG or not has_sources:
                 raise
-        longest = self._service.model.max_model_len or 0
+        longest = writing.service.model.max_model_len or 0
         await self._found(writing, no_search(f"this model takes only {longest:,} tokens in all"))
         return await asyncio.to_thread(self._prepare, writing, documents)
 
@@ -143,10 +142,10 @@ class ReplyWriter:
         """In a thread: long texts are searched, rendered and encoded."""
         history, reply = writing.begun.history, writing.live.message
         body = build_request(history, reply, writing.wish, documents)
-        return prepare_replies(self._service, body)[0]
+        return prepare_replies(writing.service, body)[0]
 
     async def _find_sources(self, writing: _Writing) -> None:
-        longest = self._service.model.max_model_len
+        longest = writing.service.model.max_model_len
         history = writing.begun.history
         await self._found(writing, await find_sources(self._search, history, longest))
 

@@ -37,7 +37,7 @@ CLOSE = "Connection: close\r\n"
 
 @dataclass
 class LiveServer:
-    """A server in a thread of its own."""
+    """A server in a thread of its own, for a model named tiny or several by their names."""
 
     model: Any
     settings: ServerSettings
@@ -48,10 +48,11 @@ class LiveServer:
     def __enter__(self) -> LiveServer:
         listener = bind(self.settings)
         self.port = listener.getsockname()[1]
-        app = build_app(self.model, self.settings)
+        models = self.model if isinstance(self.model, dict) else {TINY: self.model}
+        app = build_app(models, self.settings)
         if self.add_page is not None:
             self.add_page(app)
-        self.service = app.state.service
+        self.service = app.state.models.first
         self.server = DrainingServer(app, self.settings)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
         self._thread.start()
@@ -167,8 +168,8 @@ def make_server() -> Iterator[MakeServer]:
     """Starts a server on a model; all of them end with the test."""
     servers: list[LiveServer] = []
 
-    def make(model: ModelSide, **settings: Any) -> LiveServer:
-        values = {"port": 0, "drain_seconds": 1, "model_name": TINY} | settings
+    def make(model: ModelSide | dict[str, ModelSide], **settings: Any) -> LiveServer:
+        values = {"port": 0, "drain_seconds": 1} | settings
         server = LiveServer(model, ServerSettings.model_validate(values))
         servers.append(server.__enter__())
         return server
@@ -193,7 +194,7 @@ def tiny_engine_model(max_model_len: int = 1024, **settings: Any) -> EngineModel
 @pytest.fixture(scope="session")
 def tiny_server() -> Iterator[LiveServer]:
     """One server on the embedded model for all tests that leave no trace on it."""
-    settings = ServerSettings(port=0, drain_seconds=1, model_name=TINY, loop_tokens=0)
+    settings = ServerSettings(port=0, drain_seconds=1, loop_tokens=0)
     with LiveServer(tiny_engine_model(), settings) as server:
         yield server
 

@@ -81,8 +81,8 @@ def test_a_client_that_is_too_far_behind_loses_its_reply(make_server: MakeServer
     model = tiny_engine_model(max_buffered_tokens=1, flush_interval_seconds=0)
     server = make_server(model, loop_tokens=0)
     # Two tokens can wait for the event loop at once only when it is held up.
-    pause = server.service.metrics.render
-    server.service.metrics.render = lambda: time.sleep(0.3) or pause()
+    collect = server.service.metrics.collect
+    server.service.metrics.collect = lambda: time.sleep(0.3) or collect()
     with ThreadPoolExecutor(1) as pool, server.client() as client:
         reply = pool.submit(server.post, "/v1/chat/completions", {**ENDLESS, "stream": True})
         # Where the machine is busy enough, it is cut off without our doing.

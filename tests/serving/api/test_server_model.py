@@ -19,7 +19,7 @@ QUESTION: Any = [{"role": "user", "content": "17 + 25 ="}]
 
 def in_front_of(make_server: MakeServer, url: str, **settings: Any) -> LiveServer:
     config = ServerConfig(url=f"{url}/v1", model="tiny")
-    return make_server(ServerModel(config), model_name="front", **settings)
+    return make_server({"front": ServerModel(config)}, **settings)
 
 
 @pytest.mark.parametrize("is_stream", [True, False])

@@ -19,7 +19,7 @@ from r1.serving.api.model_side import ModelChunk, ModelPrompt, ReplySettings
 from r1.serving.api.settings import ServerSettings
 from r1.serving.chats.database import METADATA, Database, open_database
 from r1.serving.chats.page import add_page
-from tests.serving.api.conftest import TINY, LiveServer, RecitingModel, wait_until
+from tests.serving.api.conftest import LiveServer, RecitingModel, wait_until
 
 Event = tuple[str, dict[str, Any]]
 
@@ -154,7 +154,7 @@ def make_page(database_url: str) -> Iterator[MakePage]:
 
     def make(model: Any = None, *, search: Any = None, key: str | None = None, **settings: Any):
         model = model or RecitingModel()
-        values = {"port": 0, "drain_seconds": 1, "model_name": TINY} | settings
+        values = {"port": 0, "drain_seconds": 1} | settings
         database = open_database(database_url)
         page = functools.partial(add_page, database=database, search=search)
         server = LiveServer(model, ServerSettings.model_validate(values), page)

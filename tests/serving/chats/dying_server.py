@@ -56,7 +56,7 @@ class CountingModel:
 
 def main(url: str, port: int = 0) -> None:
     """Serve on a port (0: a free one), which is printed."""
-    app = build_app(CountingModel(), ServerSettings(port=0, loop_tokens=0))
+    app = build_app({"counting": CountingModel()}, ServerSettings(port=0, loop_tokens=0))
     add_page(app, open_database(url), None)
     listener = socket.create_server(("127.0.0.1", port))
     print(listener.getsockname()[1], flush=True)

@@ -271,3 +271,26 @@ def test_an_endless_reply_says_why_it_was_cut(make_page: MakePage) -> None:
     done = (page := make_page(Looping())).say(page.new_chat(), "q")
     assert (done["status"], done["finish_reason"]) == ("done", "length")
     assert "circle" in done["error"]
+
+
+def test_a_reply_is_the_asked_models(make_page: MakePage) -> None:
+    models = {"one": PacedModel(["</think>", "1"]), "two": RecitingModel(["</think>", "2"])}
+    models["two"].is_reasoning, models["two"].max_model_len = False, 200
+    page = make_page(models, max_running=1, max_waiting=0)
+    assert page.json("GET", "/api/page")["models"] == [
+        {"id": "one", "is_reasoning": True, "max_model_len": None},
+        {"id": "two", "is_reasoning": False, "max_model_len": 200},
+    ]
+    chat_id = page.new_chat()
+    first = page.reply(chat_id, content="hello")["assistant_message"]
+    assert first["model"] == "one"
+    # The first has no room for another; the second is asked all the same.
+    page.reply(chat_id, 429, content="more")
+    second = page.say(chat_id, "more", model="two")
+    assert (second["model"], second["content"]) == ("two", "2")
+    models["one"].allow()
+    assert page.ended(first["id"])["content"] == "1"
+    error = page.reply(chat_id, 404, content="more", model="three")["error"]
+    known = "one, two, deepseek-reasoner, deepseek-chat"
+    assert error["message"] == f"no model 'three' here: this server has {known}"
+    assert error["code"] == "model_not_found"

@@ -107,11 +107,11 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     model, search = ScriptedModel(), cast(WebSearch, Library())
-    settings = ServerSettings(port=0, model_name="DeepSeek-R1", drain_seconds=1)
+    settings = ServerSettings(port=0, drain_seconds=1)
     with tempfile.TemporaryDirectory() as data, sync_playwright() as playwright:
         database = open_database(f"sqlite:///{data}/chats.sqlite3")
         page = functools.partial(add_page, database=database, search=search)
-        with LiveServer(model, settings, page) as live:
+        with LiveServer({"DeepSeek-R1": model}, settings, page) as live:
             server = Server(live, model, database)
             browser = playwright.chromium.launch(
                 executable_path=find_chromium(), args=list(CHROMIUM_ARGUMENTS)

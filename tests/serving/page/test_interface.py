@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Route, expect
+from playwright.sync_api import Locator, expect
 
 from tests.serving.api.conftest import tiny_engine_model
-from tests.serving.page.conftest import MakeReader, Reader
+from tests.serving.page.conftest import MakeReader, Reader, ScriptedModel
 
 WIDE = (
     """A line with averyverylong"""
@@ -117,26 +116,52 @@ def wait_for_ground(reader: Reader, is_light: bool) -> None:
     )
 
 
-def test_one_of_several_models_is_asked(make_reader: MakeReader) -> None:
-    reader = make_reader(path=None)
+def choose_model(reader: Reader, now: str, then: str) -> None:
+    reader.button(f"Model: {now}").click()
+    reader.page.get_by_role("menuitemradio", name=then).click()
+    expect(reader.button(f"Model: {then}")).to_be_visible()
 
-    def with_another(route: Route) -> None:
-        info = route.fetch().json()
-        info["models"].append(info["models"][0] | {"id": "deepseek-chat", "is_reasoning": False})
-        route.fulfill(json=info)
 
-    reader.page.route("**/api/page", with_another)
-    reader.open()
-    reader.button("Model: tiny").click()
-    reader.page.get_by_role("menuitemradio", name="deepseek-chat").click()
+def test_each_chat_has_its_model(make_reader: MakeReader) -> None:
+    models = {"thinker": ScriptedModel(), "plain": ScriptedModel()}
+    models["plain"].is_reasoning = False
+    reader = make_reader(model=models)
+    reader.say("First")
+    reader.button("New chat").click()
+    choose_model(reader, "thinker", "plain")
     # One that does not think has no such choice.
     expect(reader.button("DeepThink")).to_have_attribute("aria-disabled", "true")
-    with reader.page.expect_request("**/replies") as asked:
-        reader.say("Hello")
-    assert json.loads(asked.value.post_data or "")["model"] == "deepseek-chat"
-    assert reader.model.chats[-1].is_thinking is False
+    reader.say("Second")
+    assert [chat.messages[-1].content for chat in models["plain"].chats] == ["Second"]
+    expect(reader.reply).to_have_accessible_name("plain")
+    reader.page.get_by_role("link", name="First", exact=True).click()
+    expect(reader.button("Model: thinker")).to_be_visible()
+    reader.page.get_by_role("link", name="Second", exact=True).click()
+    expect(reader.button("Model: plain")).to_be_visible()
+    # The chat's own model after a reload, the last choice for a new chat.
+    choose_model(reader, "plain", "thinker")
+    reader.say("Third")
     reader.page.reload()
-    expect(reader.button("Model: deepseek-chat")).to_be_visible()
+    expect(reader.button("Model: thinker")).to_be_visible()
+    assert [message.content for message in models["thinker"].chats[-1].messages] == [
+        *("Second", "an answer", "Third")
+    ]
+    reader.button("New chat").click()
+    expect(reader.button("Model: thinker")).to_be_visible()
+
+
+def test_a_model_that_is_gone_is_told(make_reader: MakeReader) -> None:
+    reader = make_reader(model={"old": ScriptedModel()})
+    reader.say("First")
+    expect(reader.page.locator(".lost-model")).to_have_count(0)
+    page = make_reader(model={"new": ScriptedModel()})
+    page.page.get_by_role("link", name="First", exact=True).click()
+    expect(
+        page.page.get_by_text("old is no longer served here. new answers instead.")
+    ).to_be_visible()
+    page.say("Go on")
+    expect(page.reply).to_have_accessible_name("new")
+    expect(page.page.locator(".lost-model")).to_have_count(0)
 
 
 # ---------------------------------------------------------------- keyboard

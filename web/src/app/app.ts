@@ -3,7 +3,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { Api, type Fetch } from "../api/client";
-import type { Chat, Message, PageInfo, ReplyRequest } from "../api/types";
+import type { Chat, Message, ModelInfo, PageInfo, ReplyRequest } from "../api/types";
 import { t } from "../i18n";
 import { Announcer } from "../state/announcer";
 import { Attachments } from "../state/attachments";
@@ -54,10 +54,25 @@ export class App {
   readonly conversation: Conversation;
   readonly attachments: Attachments;
 
-  readonly model = computed(() => {
-    const models = this.page.value?.models ?? [];
-    return models.find(({ id }) => id === this.preferences.model.value) ?? models[0] ?? null;
+  /** What was chosen in a chat and has not answered there yet. */
+  private readonly chosenModels = signal<ReadonlyMap<string, string>>(new Map());
+  /** Who answers in the open chat: the chosen one, or who did last; null in a new chat. */
+  private readonly chatModel = computed(() => {
+    const chat = this.conversation.chat.value;
+    if (!chat) return null;
+    return this.chosenModels.value.get(chat.id) ?? this.conversation.leaf.value?.value.model ?? null;
   });
+  readonly model = computed(
+    () =>
+      this.served(this.chatModel.value) ??
+      this.served(this.preferences.model.value) ??
+      this.page.value?.models[0] ??
+      null,
+  );
+  /** The model of the open chat, when this server has it no more. */
+  readonly lostModel = computed(() =>
+    this.page.value && !this.served(this.chatModel.value) ? this.chatModel.value : null,
+  );
   readonly isThinking = computed(
     () => (this.model.value?.is_reasoning ?? false) && this.preferences.isThinking.value,
   );
@@ -150,6 +165,17 @@ export class App {
     else await this.notices.guard(() => this.conversation.open(chatId));
   }
 
+  private served(id: string | null): ModelInfo | null {
+    return this.page.value?.models.find((model) => model.id === id) ?? null;
+  }
+
+  /** For the open chat, and for those that are begun from now on. */
+  chooseModel(id: string): void {
+    this.preferences.model.value = id;
+    const chat = this.conversation.chat.peek();
+    if (chat) this.chosenModels.value = new Map(this.chosenModels.peek()).set(chat.id, id);
+  }
+
   setSidebarOpen(isOpen: boolean): void {
     if (this.isNarrow.peek()) this.isNarrowSidebarOpen.value = isOpen;
     else this.preferences.isSidebarOpen.value = isOpen;
@@ -201,7 +227,9 @@ export class App {
   }
 
   continueReply(reply: Message): Promise<boolean> {
-    return this.ask({ parent_id: reply.parent_id, continue_id: reply.id });
+    const own = this.served(reply.model);
+    const continued = { parent_id: reply.parent_id, continue_id: reply.id };
+    return this.ask(own ? { ...continued, model: own.id } : continued);
   }
 
   edit(question: Message, content: string): Promise<boolean> {

@@ -47,9 +47,9 @@ export function Header(): JSX.Element {
 
 /** One model is only named; several are a menu. */
 function ModelChoice(): JSX.Element | null {
-  const { page, model, preferences } = useApp();
-  const models = page.value?.models ?? [];
-  const chosen = model.value;
+  const app = useApp();
+  const models = app.page.value?.models ?? [];
+  const chosen = app.model.value;
   if (!chosen) return null;
   if (models.length === 1) {
     return (
@@ -61,7 +61,7 @@ function ModelChoice(): JSX.Element | null {
   const items = models.map(({ id }) => ({
     label: id,
     isChosen: id === chosen.id,
-    onChoose: () => (preferences.model.value = id),
+    onChoose: () => app.chooseModel(id),
   }));
   return (
     <Menu class="model-button" label={`${t.value.model}: ${chosen.id}`} items={items}>

@@ -83,11 +83,23 @@ function Main(): JSX.Element {
       <Header />
       {isEmpty ? <Greeting /> : <ChatView />}
       <div class="composer-frame">
+        <LostModel />
         <Composer />
         {isEmpty ? <Examples /> : null}
         <p class="disclaimer">{words.disclaimer}</p>
       </div>
     </main>
+  );
+}
+
+/** The chat goes on with another model, and its reader knows. */
+function LostModel(): JSX.Element | null {
+  const { lostModel, model } = useApp();
+  if (lostModel.value === null || model.value === null) return null;
+  return (
+    <p class="lost-model" role="status">
+      {t.value.modelLost(lostModel.value, model.value.id)}
+    </p>
   );
 }
 

@@ -127,6 +127,8 @@ export const en = {
 
   // Settings
   model: "Model",
+  modelLost: (lost: string, model: string) =>
+    `${lost} is no longer served here. ${model} answers instead.`,
   appearance: "Appearance",
   theme: "Theme",
   themeSystem: "System",

@@ -120,6 +120,7 @@ export const ja: Dictionary = {
   loading: "読み込み中",
 
   model: "モデル",
+  modelLost: (lost, model) => `${lost} はこのサーバーで提供されなくなりました。${model} が回答します。`,
   appearance: "表示",
   theme: "テーマ",
   themeSystem: "システム",

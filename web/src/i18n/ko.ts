@@ -120,6 +120,7 @@ export const ko: Dictionary = {
   loading: "불러오는 중",
 
   model: "모델",
+  modelLost: (lost, model) => `${lost} 모델은 더 이상 이 서버에서 제공되지 않습니다. ${model} 모델이 답합니다.`,
   appearance: "화면",
   theme: "테마",
   themeSystem: "시스템",

@@ -120,6 +120,7 @@ export const zh: Dictionary = {
   loading: "正在加载",
 
   model: "模型",
+  modelLost: (lost, model) => `此服务器不再提供 ${lost}，将由 ${model} 回答。`,
   appearance: "外观",
   theme: "主题",
   themeSystem: "跟随系统",
