@@ -102,7 +102,7 @@ class SamplingParams:
         checks = (
             (
                 self.temperature == 0 or MIN_TEMPERATURE <= self.temperature < math.inf,
-                f"temperature must be 0 (greedy), or {MIN_TEMPERATURE:g} or more",
+                "temperature must be 0 (greedy), or 1e-5 or more",
             ),
             (0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
             (self.top_k >= 0, "top_k must be 0 (off) or more"),
