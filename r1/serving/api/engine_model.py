@@ -38,8 +38,13 @@ _CLOSED_THOUGHT = f"\n{THINK_CLOSE}\n\n"
 class EngineModel:
     """Continues prompts of token ids on an engine in a thread, which opens it."""
 
-    def __init__(self, open_engine: Callable[[], Engine], settings: ServerSettings) -> None:
-        self._thread = EngineThread(open_engine, settings)
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        settings: ServerSettings,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        self._thread = EngineThread(open_engine, settings, on_idle)
         engine = self._thread.engine
         self.tokenizer: Tokenizer = engine.tokenizer
         self.max_model_len: int | None = engine.max_model_len

@@ -72,10 +72,17 @@ class EngineThread:
 
     Nobody else may compute with torch: OpenMP keeps a team of workers for each thread that
     does, and once there are more workers than cores its waits are sleeps, which takes a small
-    model twice the time. Raises what `open_engine` raises.
+    model twice the time. So several of these call `on_idle` to give theirs back. Raises what
+    `open_engine` raises.
     """
 
-    def __init__(self, open_engine: Callable[[], Engine], settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        open_engine: Callable[[], Engine],
+        settings: ServerSettings,
+        on_idle: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_idle = on_idle
         self._max_buffered_tokens = settings.max_buffered_tokens
         self._buffers: dict[str, ClientBuffer] = {}
         # A submission, the id of a request to cancel, or None: stop.
@@ -140,6 +147,8 @@ class EngineThread:
     def _take_orders(self, engine: Engine) -> bool:
         """Follow what has been asked; waits while there is nothing to step. False: stop."""
         while not (self._inbox.empty() and engine.has_unfinished()):
+            if self._on_idle is not None and self._inbox.empty():
+                self._on_idle()
             order = self._inbox.get()
             if order is None:
                 return False

@@ -21,6 +21,7 @@ from r1.serving.api.engine_model import EngineModel
 from r1.serving.api.model_side import ModelSide
 from r1.serving.api.server_model import ServerModel
 from r1.serving.api.settings import ServerSettings
+from r1.serving.api.worker_team import release_workers
 from r1.serving.chats.page import AddPage, PageSettings, open_page
 from r1.serving.chosen_model import choose_model
 
@@ -47,8 +48,9 @@ def serve(
     # Before the weights are read: a taken port or an unusable database is told at once.
     with bind(settings) as listener:
         add_page = open_page(page)
+        on_idle = release_workers if len(paths) > 1 else None
         engines = {
-            name: EngineModel(functools.partial(open_engine, path), settings)
+            name: EngineModel(functools.partial(open_engine, path), settings, on_idle)
             for name, path in paths.items()
         }
         run(engines, settings, listener, add_page)
