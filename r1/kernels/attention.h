@@ -64,7 +64,8 @@ INLINE void NAME(score_chunk)(const int num_q, const NAME(Context) *context, int
         }
         float peak = top_lane(highest);
         peak = peak > state[q].peak ? peak : state[q].peak;
-        state[q].alpha = expf(state[q].peak - peak);
+        // expf(0) without the call: most chunks raise no peak.
+        state[q].alpha = state[q].peak == peak ? 1.0f : expf(state[q].peak - peak);
         state[q].peak = peak;
         state[q].total *= state[q].alpha;
 #pragma GCC unroll 4

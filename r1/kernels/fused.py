@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -51,8 +52,11 @@ def kernels_of(dtype: torch.dtype) -> Kernels | None:
     functions = kernel_functions(dtype, *names)
     if functions is None:
         return None
-    is_amx = dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported()
-    max_rows = _MAX_ROWS_WITH_AMX if is_amx else _MAX_ROWS[dtype]
+    max_rows = _MAX_ROWS[dtype]
+    if dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported():
+        max_rows = _MAX_ROWS_WITH_AMX
+    elif dtype == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported():
+        max_rows = sys.maxsize
     return Kernels(max_rows, 0, *functions)
 
 

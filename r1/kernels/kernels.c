@@ -9,6 +9,7 @@
 #endif
 #include "attention.h"
 #include "linear.h"
+#include "large_linear.h"
 #include "quantized.h"
 #include "products.h"
 #include "pointwise.h"

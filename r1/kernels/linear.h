@@ -154,16 +154,3 @@ static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t 
         }
     }
 }
-
-// x [M, K] to tiles [K / step][16 rows], zeros behind the last row.
-static void NAME(pack_tile)(STEP *packed, const SCALAR *x, int64_t num_rows, int64_t num_inputs) {
-    const int64_t steps = num_inputs / STEP_WIDTH;
-    for (int64_t m = 0; m < LANES; m++) {
-        const char *row = (const char *)(x + m * num_inputs);
-        for (int64_t k = 0; k < steps; k++) {
-            STEP value = 0;
-            if (m < num_rows) memcpy(&value, row + k * sizeof value, sizeof value);
-            packed[k * LANES + m] = value;
-        }
-    }
-}

@@ -10,7 +10,7 @@ typedef struct {
     int64_t num_rows, num_inputs, bits, is_gated, max_dot_rows;
     void *prepared;           // what `prepare_rows` makes of x
     // Chosen by `plan_product`.
-    int64_t is_prepared, block, num_groups, num_blocks[3], num_units;
+    int64_t is_large, is_prepared, block, num_groups, num_blocks[3], num_units;
 } NAME(Product);
 
 INLINE int64_t NAME(num_tiles)(const NAME(Product) *product) {
@@ -22,10 +22,20 @@ static int64_t NAME(plan_product)(NAME(Product) *product) {
     const int64_t num_tiles = NAME(num_tiles)(product), size = product->num_inputs;
     const int is_dot = !product->bits && product->num_rows <= product->max_dot_rows &&
                        size / STEP_WIDTH % LANES == 0;
-    product->is_prepared = !is_dot;
+    product->is_large = product->is_prepared = 0;
+#ifdef HAS_LARGE_LINEAR
+    product->is_large = !product->bits && product->num_rows >= MIN_LARGE_ROWS;
+#endif
+    product->is_prepared = !is_dot && !product->is_large;
     // Large batches reuse a block of weights from cache.
     product->block = is_dot ? 8 : product->bits || num_tiles <= 3 ? 16 : 64;
     product->num_groups = product->bits ? 1 : (num_tiles + 2) / 3;
+#ifdef HAS_LARGE_LINEAR
+    if (product->is_large) {
+        product->block = product->is_gated ? PANEL / 2 : PANEL;
+        product->num_groups = (product->num_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    }
+#endif
     product->num_units = 0;
     for (int i = 0; i < 3; i++) {
         const int64_t num_outputs = product->is_gated && i == 1 ? 0 : product->sizes[i];
@@ -33,7 +43,7 @@ static int64_t NAME(plan_product)(NAME(Product) *product) {
         product->num_units += product->num_blocks[i] * product->num_groups;
     }
     if (product->bits) return product->num_rows * size / GROUP * (GROUP + 2 * sizeof(float));
-    return is_dot ? 0 : num_tiles * LANES * size * sizeof(SCALAR);
+    return !product->is_prepared ? 0 : num_tiles * LANES * size * sizeof(SCALAR);
 }
 
 // The rows of one tile in the form that is multiplied.
@@ -42,7 +52,8 @@ static void NAME(prepare_rows)(const NAME(Product) *product, int64_t tile) {
     const int64_t left = product->num_rows - first;
     const SCALAR *x = product->x + first * size;
     if (!product->bits) {
-        NAME(pack_tile)((STEP *)((SCALAR *)product->prepared + first * size), x, left, size);
+        turn_rows((uint32_t *)((SCALAR *)product->prepared + first * size), LANES,
+                  (const uint32_t *)x, left, size / STEP_WIDTH);
         return;
     }
     QuantizedRows rows = quantized_rows_at(product->prepared, product->num_rows, size);
@@ -115,9 +126,39 @@ static void NAME(multiply_unit)(const NAME(Product) *product, int64_t unit,
         else NAME(linear_block)(3, 8, &target, tiles, steps, row, n, weight, up);
 }
 
+#ifdef HAS_LARGE_LINEAR
+// A phase of a product of many rows: neighbouring units have a panel in common.
+static void multiply_all_large(Member *member, const Product_bf16 *product) {
+    const int64_t steps = product->num_inputs / STEP_WIDTH, num_blocks = product->num_groups;
+    // Even blocks, of whole strips.
+    const int64_t strips = (product->num_rows + num_blocks * STRIP_ROWS - 1) / (num_blocks * STRIP_ROWS);
+    const int64_t size = strips * STRIP_ROWS;
+    uint32_t *panel = panel_of(steps);
+    int64_t turned = -1;
+    for (int64_t unit; (unit = next_unit(member, product->num_units)) >= 0;) {
+        Target_bf16 target;
+        int64_t column;
+        const int which = find_unit_bf16(product, unit, &target, &column);
+        if (turned != unit / num_blocks)
+            turn_panel(panel, &target, column, product->weights[which],
+                       product->is_gated ? product->weights[1] : NULL, steps);
+        turned = unit / num_blocks;
+        const int64_t row = unit % num_blocks * size, end = row + size;
+        multiply_block(&target, (const uint32_t *)product->x, steps, panel, column, row,
+                       end < product->num_rows ? end : product->num_rows, product->is_gated);
+    }
+}
+#endif
+
 // A phase: all units, as far as others do not take them. Weights that lie one after another are
 // fetched ahead, at the end of a member's share those that it reads of `next`.
 static void NAME(multiply_all)(Member *member, const NAME(Product) *product, const NAME(Product) *next) {
+#ifdef HAS_LARGE_LINEAR
+    if (product->is_large) {
+        multiply_all_large(member, product);
+        return;
+    }
+#endif
     const int64_t last = share_begin(member, member->id + 1, product->num_units) - 1;
     for (int64_t unit; (unit = next_unit(member, product->num_units)) >= 0;) {
         const void *ahead[2];

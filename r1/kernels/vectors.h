@@ -61,6 +61,38 @@ INLINE void store_bf16(bf16 *p, float16 x) {
 }
 INLINE void store_f32(float *p, float16 x) { memcpy(p, &x, sizeof x); }
 
+// Sixteen rows of sixteen words, turned over in place.
+INLINE void transpose_words(uint16x *a) {
+    uint16x b[LANES];
+#pragma GCC unroll 4
+    for (int round = 0; round < 4; round++) {
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; r++) {
+            b[2 * r] = __builtin_shufflevector(a[r], a[r + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof b);
+    }
+}
+
+// Rows [count, size] of words to columns: to[k * width + r]. Up to sixteen; the last stands for
+// those that are missing.
+static void turn_rows(uint32_t *to, int64_t width, const uint32_t *rows, int64_t count, int64_t size) {
+    const uint32_t *from[LANES];
+    for (int r = 0; r < LANES; r++) from[r] = rows + (r < count ? r : count - 1) * size;
+    int64_t k = 0;
+    for (; k + LANES <= size; k += LANES) {
+        uint16x words[LANES];
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++) memcpy(words + r, from[r] + k, sizeof *words);
+        transpose_words(words);
+#pragma GCC unroll 16
+        for (int r = 0; r < LANES; r++) memcpy(to + (k + r) * width, words + r, sizeof *words);
+    }
+    for (; k < size; k++)
+        for (int r = 0; r < LANES; r++) to[k * width + r] = from[r][k];
+}
+
 // A fixed order: halves, quarters, and so on.
 INLINE float sum_lanes(float16 x) {
     float part[LANES];
@@ -102,16 +134,25 @@ INLINE float16 one_plus_exp_of_minus(float16 x) {
     return 1.0f + exp_lanes(-max_lanes(x, broadcast(-88.0f)));
 }
 
-// Memory of the calling thread that stays between calls; one buffer, for one kernel at a time.
-static void *scratch(size_t num_bytes) {
-    static _Thread_local void *buffer;
-    static _Thread_local size_t size;
-    if (size < num_bytes) {
-        free(buffer);
-        size = num_bytes + num_bytes / 4 + 4096;
-        if (posix_memalign(&buffer, 64, size)) abort();
+// Memory that is kept for the next call.
+typedef struct {
+    void *memory;
+    size_t size;
+} Buffer;
+
+static void *fit(Buffer *buffer, size_t num_bytes) {
+    if (buffer->size < num_bytes) {
+        free(buffer->memory);
+        buffer->size = num_bytes + num_bytes / 4 + 4096;
+        if (posix_memalign(&buffer->memory, 64, buffer->size)) abort();
     }
-    return buffer;
+    return buffer->memory;
+}
+
+// Memory of the calling thread, for one kernel at a time.
+static void *scratch(size_t num_bytes) {
+    static _Thread_local Buffer buffer;
+    return fit(&buffer, num_bytes);
 }
 
 // Of attention: keys scored at once, query vectors that share them, the widest head.
