@@ -27,6 +27,7 @@ from r1.records import Message
 from r1.text.chat_template import R1_CHAT_TEMPLATE, encode_chat
 from r1.text.special_tokens import SpecialTokens
 from r1.text.tokenizer import Tokenizer
+from tests.models.conftest import TINY_YARN
 
 pytestmark = pytest.mark.peers
 
@@ -58,15 +59,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "qk_nope_head_dim": 128,
         "qk_rope_head_dim": 64,
         "v_head_dim": 128,
-        "rope_scaling": {
-            "type": "yarn",
-            "factor": 40,
-            "beta_fast": 32,
-            "beta_slow": 1,
-            "mscale": 1.0,
-            "mscale_all_dim": 1.0,
-            "original_max_position_embeddings": 16,
-        },
+        "rope_scaling": TINY_YARN,
     },
 }
 GENERATE = """
