@@ -92,6 +92,30 @@ test("edit, regenerate and continue ask for what the API calls so", async () => 
   expect([...server.chats.values()][0]?.leaf_id).toBe("a3");
 });
 
+test("what is written before the chat is here waits for it", async () => {
+  const chat = server.newChat("chat");
+  server.add(chat, messageOf("u", null, { role: "user", status: "done", content: "Why?" }));
+  server.add(chat, messageOf("a", "u", { status: "done" }));
+  server.chats.set(chat.id, { ...chat, leaf_id: "a" });
+  location.hash = `#/chat/${chat.id}`;
+  const app = new App(server.fetch);
+  let arrive = (): void => undefined;
+  const answer = app.api.chat.bind(app.api);
+  vi.spyOn(app.api, "chat").mockImplementationOnce(async (id) => {
+    await new Promise<void>((resolve) => (arrive = resolve));
+    return answer(id);
+  });
+  app.draft.value = "More";
+  await app.start();
+  expect([app.model.value?.id, app.canSend.value]).toEqual(["tiny", false]);
+  await app.send();
+  expect([server.requests.length, server.chats.size, app.draft.value]).toEqual([0, 1, "More"]);
+  arrive();
+  await vi.waitFor(() => expect(app.canSend.value).toBe(true));
+  await app.send();
+  expect(server.requests[0]).toMatchObject({ parent_id: "a", content: "More" });
+});
+
 test("a refused message comes back into the box, and the notice says why", async () => {
   const app = await startedApp();
   app.draft.value = "Why?";

@@ -79,10 +79,17 @@ export class App {
   readonly isSearching = computed(
     () => (this.page.value?.search.is_available ?? false) && this.preferences.isSearching.value,
   );
+  /** The address names a chat whose messages are not here yet: what is written waits for them. */
+  private readonly isOpening = computed(() => {
+    const id = this.route.chatId.value;
+    const { chat, loading } = this.conversation;
+    return id !== null && chat.value?.id !== id && loading.value !== "missing";
+  });
   readonly canSend = computed(
     () =>
       this.draft.value.trim() !== "" &&
       this.model.value !== null &&
+      !this.isOpening.value &&
       !this.isSending.value &&
       !this.conversation.isGenerating.value &&
       !this.attachments.isUploading.value,
