@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from r1.text.tokenizer import DecodeStream, Tokenizer
 
 
@@ -25,7 +27,7 @@ class IncrementalDetokenizer:
     def push(self, token_id: int) -> bool:
         """Add a token; True when a stop string is complete (`text` then ends before it)."""
         num_searched = len(self.text)
-        self.text += self.stream.push([token_id])
+        self.read([token_id])
         self._num_tokens += 1
         if self._num_tokens <= self.min_tokens:
             return False
@@ -36,6 +38,10 @@ class IncrementalDetokenizer:
             self.text = self.text[:first]
             self.is_stopped = True
         return self.is_stopped
+
+    def read(self, token_ids: Sequence[int]) -> None:
+        """Add tokens, any number at once, in which no stop string is searched."""
+        self.text += self.stream.push(token_ids)
 
     def take_new_text(self, final_text: str | None = None) -> str:
         """Text not shown before; what may turn out to begin a stop string is held back.

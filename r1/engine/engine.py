@@ -16,9 +16,10 @@ from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.model_runner import ModelRunner
 from r1.engine.outputs import EngineStats, StepOutput
+from r1.engine.reply_stream import ReplyStream
 from r1.engine.request_check import check_request
 from r1.engine.routing_cache import RoutingCache
-from r1.engine.sampler import SampledTokens, stream_key
+from r1.engine.sampler import stream_key
 from r1.engine.scheduler import Scheduler
 from r1.engine.sequence import Sequence, SequenceGroup
 from r1.engine.stream_options import StreamOptions
@@ -164,15 +165,17 @@ class Engine:
             raise ValueError(f"request {request.id!r} is already in flight")
         self._scheduler.add(self._new_group(request, options))
 
-    def step(self) -> list[StepOutput]:
-        """Compute one batch; an output for every sample that got a token or ended.
+    def step(self, *, holds_back: bool = False) -> list[StepOutput]:
+        """Compute one batch; outputs of every sample that got a token or ended.
 
-        An engine without requests gives an empty list.
+        With `holds_back` only of those that end or have had no text yet: what the others made
+        comes with a later step, for far less than token by token. An engine without requests
+        gives an empty list.
         """
         if not self.has_unfinished():
             return []
         try:
-            return self._advance()[0]
+            return self._advance(holds_back)[0]
         except BaseException:
             self._scheduler.abort_all()
             raise
@@ -214,7 +217,9 @@ class Engine:
 
     # ------------------------------------------------------------ inside
 
-    def _advance(self) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
+    def _advance(
+        self, holds_back: bool = True
+    ) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
         """Schedule, run, postprocess."""
         batch = self._scheduler.schedule()
         try:
@@ -224,56 +229,78 @@ class Engine:
             raise
         self._scheduler.advance(batch)
         self._num_steps += 1
-        return ([], []) if new is None else self._postprocess(new)
+        return ([], []) if new is None else self._postprocess(new, holds_back)
 
     def _postprocess(
-        self, new: NewTokens
+        self, new: NewTokens, holds_back: bool
     ) -> tuple[list[StepOutput], list[tuple[Sequence, Sample]]]:
-        """End what has ended; Python touches only those rows and the ones with text."""
+        """End what has ended; Python touches only those rows and the ones that show something."""
         rows, slots = self._rows, new.slots
         is_stopped = rows.ended_by_token(slots)
         num_before = rows.num_tokens[slots] - new.counts
-        streamed: list[tuple[Sequence, int, list[str]]] = []
-        for index in np.flatnonzero(rows.has_text[slots]).tolist():
-            sequence = rows.sequences[slots[index]]
-            assert sequence is not None and sequence.detokenizer is not None
-            texts = self._read_text(sequence, int(num_before[index]), bool(is_stopped[index]))
-            is_stopped[index] |= sequence.detokenizer.is_stopped
-            if sequence.is_streaming:
-                streamed.append((sequence, index, texts))
+        for index in np.flatnonzero(rows.has_stop_strings[slots]).tolist():
+            is_stopped[index] |= self._search_stop(
+                slots[index], int(num_before[index]), bool(is_stopped[index])
+            )
         num_added = rows.num_tokens[slots] - num_before
         self._num_generated_tokens += int(num_added.sum())
+        self._keep_alternatives(new, num_added)
         is_ended = is_stopped | (rows.num_tokens[slots] >= rows.max_total_tokens[slots])
-        if not (streamed or is_ended.any()):
+        is_held_back = rows.has_begun[slots] & ~is_ended & holds_back
+        shown = slots[rows.is_streaming[slots] & ~is_held_back]
+        if not (len(shown) or is_ended.any()):
             return [], []
+        unshown = [self._unshown(slot) for slot in shown.tolist()]
         self._keep_routing(slots[is_ended])
         ended = self._scheduler.finish(slots[is_ended])
         finished = {
             sequence: self._to_sample(sequence, "stop" if stopped else "length")
             for sequence, stopped in zip(ended, is_stopped[is_ended], strict=True)
         }
-        firsts = np.cumsum(new.counts) - new.counts
         outputs: list[StepOutput] = []
-        for sequence, index, texts in streamed:
-            added = new.tokens.rows(np.arange(num_added[index]) + firsts[index])
-            outputs += self._step_outputs(sequence, added, texts, finished.get(sequence))
+        for sequence, ids, logprobs in unshown:
+            assert sequence.stream is not None
+            blank = StepOutput(
+                sequence.request.id,
+                sequence.sample_index,
+                num_cached_tokens=sequence.num_cached_tokens,
+            )
+            sample = finished.get(sequence)
+            outputs += sequence.stream.take_outputs(blank, ids, logprobs, sample)
+            if sample is None:
+                rows.has_begun[sequence.slot] = sequence.stream.has_begun
         return outputs, list(finished.items())
 
-    def _read_text(self, sequence: Sequence, num_before: int, has_stop_token: bool) -> list[str]:
-        """Search a row's new tokens for stop strings, and take back what follows one.
-
-        Returns the text that each of them shows.
-        """
-        rows, slot, detokenizer = self._rows, sequence.slot, sequence.detokenizer
-        assert detokenizer is not None
-        texts = []
+    def _search_stop(self, slot: int, num_before: int, has_stop_token: bool) -> bool:
+        """Search a row's new tokens for stop strings, and take back what follows one."""
+        rows, sequence = self._rows, self._rows.sequences[slot]
+        assert sequence is not None and sequence.detokenizer is not None
         for place in range(num_before, int(rows.num_tokens[slot]) - has_stop_token):
-            if detokenizer.push(int(rows.token_ids[slot, place])):
+            if sequence.detokenizer.push(int(rows.token_ids[slot, place])):
                 rows.num_tokens[slot] = place + 1
-                break
-            if sequence.is_streaming:
-                texts.append(detokenizer.take_new_text())
-        return texts
+                return True
+            if sequence.stream is not None:
+                sequence.stream.keep_text()
+        return False
+
+    def _keep_alternatives(self, new: NewTokens, num_added: np.ndarray) -> None:
+        """The most probable tokens, for the streams that ask for them."""
+        firsts = np.cumsum(new.counts) - new.counts
+        for index in np.flatnonzero(self._rows.num_top_logprobs[new.slots]).tolist():
+            sequence = self._rows.sequences[new.slots[index]]
+            assert sequence is not None and sequence.stream is not None
+            added = slice(firsts[index], firsts[index] + num_added[index])
+            sequence.stream.keep_alternatives(
+                new.tokens.top_ids[added], new.tokens.top_logprobs[added]
+            )
+
+    def _unshown(self, slot: int) -> tuple[Sequence, np.ndarray, np.ndarray]:
+        """A streamed row with the tokens that it has not shown yet, and their log-probs."""
+        rows, sequence = self._rows, self._rows.sequences[slot]
+        assert sequence is not None and sequence.stream is not None
+        first = sequence.num_prompt_tokens + sequence.stream.num_shown
+        place = (slot, slice(first, rows.num_tokens[slot]))
+        return sequence, rows.token_ids[place], rows.raw_logprobs[place]
 
     def _keep_routing(self, slots: np.ndarray) -> None:
         """Read what is recorded of rows that end, before their blocks are free."""
@@ -285,34 +312,6 @@ class Engine:
             # The last token was sampled and never computed.
             num_tokens = int(self._rows.num_tokens[slot]) - 1
             sequence.routed_experts = self._routing.read(self._rows.block_ids(slot), num_tokens)
-
-    def _step_outputs(
-        self, sequence: Sequence, added: SampledTokens, texts: list[str], sample: Sample | None
-    ) -> list[StepOutput]:
-        """One for each token; the last one shows what is left of the text."""
-        assert sequence.detokenizer is not None
-        num_top, last = sequence.options.num_top_logprobs, len(added.token_ids) - 1
-        rest = sequence.detokenizer.take_new_text(None if sample is None else sample.text)
-        texts = [*texts[:last], "".join(texts[last:]) + rest]
-        return [
-            StepOutput(
-                request_id=sequence.request.id,
-                sample_index=sequence.sample_index,
-                new_token_ids=(int(added.token_ids[row]),),
-                new_text=text,
-                finished=sample if row == last else None,
-                raw_logprob=float(added.raw_logprobs[row]),
-                top_logprobs=tuple(
-                    zip(
-                        added.top_ids[row, :num_top].tolist(),
-                        added.top_logprobs[row, :num_top].tolist(),
-                        strict=True,
-                    )
-                ),
-                num_cached_tokens=sequence.num_cached_tokens,
-            )
-            for row, text in enumerate(texts)
-        ]
 
     def _to_sample(self, sequence: Sequence, finish_reason: FinishReason) -> Sample:
         token_ids = sequence.token_ids[sequence.num_prompt_tokens :].tolist()
@@ -369,13 +368,15 @@ class Engine:
                 stop_token_ids=stop_token_ids,
                 max_total_tokens=min(len(prompt) + sampling.max_tokens, self.max_model_len),
                 token_ids=prompt,
-                is_streaming=is_streaming,
                 options=options,
             )
             if is_streaming or sampling.stop:
                 sequence.detokenizer = IncrementalDetokenizer(
                     self.tokenizer, sampling.stop, sampling.min_tokens
                 )
+            if is_streaming:
+                assert sequence.detokenizer is not None
+                sequence.stream = ReplyStream(sequence.detokenizer, options)
             self._num_arrivals += 1
             group.sequences.append(sequence)
         return group

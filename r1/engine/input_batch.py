@@ -51,8 +51,9 @@ class InputBatch:
         self.max_total_tokens = np.zeros(max_num_seqs, np.int64)
         self.min_tokens = np.zeros(max_num_seqs, np.int64)
         self.arrival = np.zeros(max_num_seqs, np.int64)
-        self.has_text = np.zeros(max_num_seqs, bool)
+        self.has_stop_strings = np.zeros(max_num_seqs, bool)
         self.is_streaming = np.zeros(max_num_seqs, bool)
+        self.has_begun = np.zeros(max_num_seqs, bool)  # as its stream has
         self.temperature = np.ones(max_num_seqs, np.float64)
         self.top_k = np.zeros(max_num_seqs, np.int64)
         self.top_p = np.ones(max_num_seqs, np.float64)
@@ -60,6 +61,7 @@ class InputBatch:
         self.stream_key = np.zeros(max_num_seqs, np.uint64)
         self.num_top_logprobs = np.zeros(max_num_seqs, np.int64)
         self.is_constrained = np.zeros(max_num_seqs, bool)
+        self.asked_from = np.zeros(max_num_seqs, np.int64)  # the constraint's `next_length`
 
     def add(self, sequence: Sequence, block_ids: list[int]) -> int:
         """Give a sequence a row with its tokens, blocks and settings; returns the slot."""
@@ -79,11 +81,14 @@ class InputBatch:
         self.num_blocks[slot] = len(block_ids)
         self.max_total_tokens[slot] = sequence.max_total_tokens
         self.arrival[slot] = sequence.arrival
-        self.has_text[slot] = sequence.detokenizer is not None
-        self.is_streaming[slot] = sequence.is_streaming
+        self.has_stop_strings[slot] = bool(sequence.sampling.stop)
+        self.is_streaming[slot] = sequence.stream is not None
+        self.has_begun[slot] = sequence.stream is not None and sequence.stream.has_begun
         self.stream_key[slot] = sequence.stream_key
         self.num_top_logprobs[slot] = sequence.options.num_top_logprobs
-        self.is_constrained[slot] = sequence.options.constraint is not None
+        constraint = sequence.options.constraint
+        self.is_constrained[slot] = constraint is not None
+        self.asked_from[slot] = 0 if constraint is None else constraint.next_length
         self._set_sampling(slot, sequence)
         return slot
 
@@ -168,15 +173,19 @@ class InputBatch:
 
     def _allowed(self, slots: np.ndarray) -> np.ndarray:
         """What each row's constraint allows next: objects, a bool array or None."""
-        if not self.is_constrained[slots].any():
+        lengths = self.num_tokens[slots] - self.num_prompt_tokens[slots]
+        is_asked = self.is_constrained[slots] & (lengths >= self.asked_from[slots])
+        if not is_asked.any():
             return np.empty(0, object)
         allowed = np.full(len(slots), None, object)
-        for index in np.flatnonzero(self.is_constrained[slots]):
+        for index in np.flatnonzero(is_asked):
             slot = slots[index]
             sequence = self.sequences[slot]
             assert sequence is not None and sequence.options.constraint is not None
+            constraint = sequence.options.constraint
             reply = slice(sequence.num_prompt_tokens, self.num_tokens[slot])
-            allowed[index] = sequence.options.constraint.allowed(self.token_ids[slot, reply])
+            allowed[index] = constraint.allowed(self.token_ids[slot, reply])
+            self.asked_from[slot] = constraint.next_length
         return allowed
 
     def ended_by_token(self, slots: np.ndarray) -> np.ndarray:

@@ -9,20 +9,19 @@ from r1.records import Sample
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """A token that a step added to a sample; `finished` is the whole sample at its end.
+    """What a sample has grown by since its last output; `finished` is the whole at its end.
 
-    Accepted drafts come one by one, in order. `raw_logprob` and `top_logprobs` (id, log-prob;
-    as many as were asked for) are of the new token, `num_cached_tokens` of the prompt came from
-    the prefix cache.
+    `raw_logprobs` holds one for each new token, `top_logprobs` its alternatives (id, log-prob)
+    where they were asked for. `num_cached_tokens` of the prompt came from the prefix cache.
     """
 
     request_id: str
     sample_index: int
-    new_token_ids: tuple[int, ...]
-    new_text: str
+    new_token_ids: tuple[int, ...] = ()
+    new_text: str = ""
     finished: Sample | None = None
-    raw_logprob: float = 0.0
-    top_logprobs: tuple[tuple[int, float], ...] = ()
+    raw_logprobs: tuple[float, ...] = ()
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     num_cached_tokens: int = 0
 
 

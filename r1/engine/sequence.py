@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from r1.engine.detokenizer import IncrementalDetokenizer
+from r1.engine.reply_stream import ReplyStream
 from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest, SamplingParams
 
@@ -33,7 +34,7 @@ class Sequence:
     sampler_logprobs: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     raw_logprobs: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     detokenizer: IncrementalDetokenizer | None = None
-    is_streaming: bool = False
+    stream: ReplyStream | None = None
     options: StreamOptions = field(default_factory=StreamOptions)
     num_cached_tokens: int = 0
     slot: int = -1

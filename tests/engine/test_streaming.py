@@ -217,6 +217,8 @@ def test_a_chat_finds_its_last_turn_in_the_prefix_cache(reciting_engine: MakeEng
 class OnlyToken:
     """Allows one token for ever, and keeps what it was asked."""
 
+    next_length = 0
+
     def __init__(self, token_id: int, vocab_size: int) -> None:
         self.mask = np.zeros(vocab_size, bool)
         self.mask[token_id] = True
@@ -246,8 +248,79 @@ def test_a_constraint_is_asked_once_a_token_and_its_neighbours_are_not_disturbed
     assert constraint.lengths == [0, 1, 2, 3, 4, 5]
     assert [o.new_token_ids[0] for o in outputs["bound"]][2:] == [65] * 4
     assert tuple(o.new_token_ids[0] for o in outputs["free"]) == expected
-    assert all(len(o.top_logprobs) == 3 for o in outputs["bound"])
+    assert all([len(each) for each in o.top_logprobs] == [3] for o in outputs["bound"])
     assert all(o.top_logprobs == () for o in outputs["free"])
+
+
+class FromLength(OnlyToken):
+    """Wants to be asked at 3, and then at every second token."""
+
+    @property
+    def next_length(self) -> int:
+        return 3 if not self.lengths else self.lengths[-1] + 2
+
+
+def test_a_constraint_is_asked_where_it_wants_to_be(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    constraint = FromLength(65, engine.model.config.vocab_size)
+    engine.add_request(request(max_tokens=8, ignore_eos=True), StreamOptions(constraint))
+    (sample,) = (o.finished for _ in range(8) for o in engine.step() if o.finished)
+    (free,) = make_engine().generate([request(max_tokens=8, ignore_eos=True)])[0]
+    assert constraint.lengths == [3, 5, 7]
+    assert sample.token_ids[:3] == free.token_ids[:3]
+    assert [sample.token_ids[index] for index in (3, 5, 7)] == [65] * 3
+
+
+HELD_REPLIES = ["hello", " \n so", "día 停止 🙂", "a>b>>c>", "x" * 30, "</think>", ""]
+
+
+@pytest.mark.parametrize("reply", HELD_REPLIES)
+@pytest.mark.parametrize("stop", [(), ("zz", ">c", "止 🙂!")])
+@pytest.mark.parametrize("tick", [1, 2, 3, 7, 1000])
+def test_what_is_held_back_comes_whole(
+    reciting_engine: MakeEngine, reply: str, stop: tuple[str, ...], tick: int
+) -> None:
+    engine = reciting_engine(reply, num_blocks=256)
+    ends = np.zeros(engine.model.config.vocab_size, bool)
+    ends[engine.tokenizer.encode(">", allow_special=False)] = True
+    asked = request(stop=stop)
+    (one_by_one,) = engine.generate([asked])[0]
+    engine.add_request(asked, StreamOptions(num_top_logprobs=2, ends_output=ends))
+    outputs: list[StepOutput] = []
+    for number in range(1, 99):
+        outputs += engine.step(holds_back=number % tick != 0)
+    assert "".join(output.new_text for output in outputs) == one_by_one.text
+    assert tuple(flat(output.new_token_ids for output in outputs)) == one_by_one.token_ids
+    assert tuple(flat(output.raw_logprobs for output in outputs)) == one_by_one.raw_logprobs
+    assert outputs[-1].finished == one_by_one
+    assert [output.finished for output in outputs[:-1]] == [None] * (len(outputs) - 1)
+    for output in outputs:
+        assert len(output.top_logprobs) == len(output.new_token_ids) > 0
+        assert not ends[list(output.new_token_ids[:-1])].any()
+        assert stop or ">" not in output.new_text[:-1]
+        for token_id, top in zip(output.new_token_ids, output.top_logprobs, strict=True):
+            assert [top[0][0], len(top)] == [token_id, 2]
+    # Each token is shown until there is text, and then nothing before its time.
+    texts = [output.new_text for output in outputs]
+    first = next((i for i, text in enumerate(texts) if text.strip()), len(texts) - 1)
+    assert all(len(output.new_token_ids) == 1 for output in outputs[: first + 1])
+    assert len(outputs) <= first + 2 + len(one_by_one.token_ids) / tick + reply.count(">")
+
+
+def test_a_stream_that_is_preempted_shows_each_token_once(make_engine: MakeEngine) -> None:
+    requests = [request(f"r{i}", temperature=1.0, max_tokens=40, ignore_eos=True) for i in range(6)]
+    expected = {s.request_id: s for s in flat(make_engine().generate(requests))}
+    engine = make_engine(num_blocks=24)
+    for each in requests:
+        engine.add_request(each)
+    outputs = []
+    for number in range(400):
+        outputs += engine.step(holds_back=number % 5 != 0)
+    assert engine.stats().num_preemptions > 0
+    for name, sample in expected.items():
+        mine = [output for output in outputs if output.request_id == name]
+        assert tuple(flat(output.new_token_ids for output in mine)) == sample.token_ids
+        assert "".join(output.new_text for output in mine) == sample.text
 
 
 def test_a_named_random_stream_repeats_a_reply_under_another_id(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import starmap
 
 from r1.engine.engine import Engine
 from r1.engine.outputs import StepOutput
@@ -90,12 +92,14 @@ class EngineModel:
             first_sample_index=settings.sample_index,
         )
         num_top = settings.num_top_logprobs or 0
-        buffer = self._thread.submit(request, StreamOptions(constraint, _RANDOM_STREAM, num_top))
+        # What may end a tag ends an output: tokens beyond it may be of another part of the reply.
+        options = StreamOptions(constraint, _RANDOM_STREAM, num_top, self._tokens.may_end_tag)
+        buffer = self._thread.submit(request, options)
         try:
             is_finished = False
             while not is_finished:
                 outputs = await buffer.take()
-                yield [self._chunk(run, settings, constraint) for run in in_runs(outputs)]
+                yield [self._chunk(output, settings, constraint) for output in outputs]
                 is_finished = bool(outputs) and outputs[-1].finished is not None
         finally:
             self._thread.cancel(settings.id)
@@ -162,25 +166,26 @@ class EngineModel:
             raise ApiError(400, str(error), param="response_format") from None
 
     def _chunk(
-        self, run: list[StepOutput], settings: ReplySettings, constraint: ReplyConstraint | None
+        self, output: StepOutput, settings: ReplySettings, constraint: ReplyConstraint | None
     ) -> ModelChunk:
-        finished = run[-1].finished
+        finished = output.finished
         stop_reason = None if constraint is None or finished is None else constraint.stop_reason
         has_logprobs = settings.num_top_logprobs is not None
         return ModelChunk(
-            text="".join([output.new_text for output in run]),
-            num_tokens=sum([len(output.new_token_ids) for output in run]),
-            logprobs=tuple(map(self._logprob, run)) if has_logprobs else (),
+            text=output.new_text,
+            num_tokens=len(output.new_token_ids),
+            logprobs=tuple(self._logprobs(output)) if has_logprobs else (),
             finish_reason=None if finished is None else finished.finish_reason,
             stop_reason=stop_reason,
             num_prompt_tokens=None if finished is None else len(finished.prompt_ids),
-            num_cached_tokens=run[-1].num_cached_tokens,
+            num_cached_tokens=output.num_cached_tokens,
         )
 
-    def _logprob(self, output: StepOutput) -> TokenLogprob:
-        top = tuple(self._token(*pair) for pair in output.top_logprobs)
-        sampled = self._token(output.new_token_ids[0], output.raw_logprob)
-        return TokenLogprob(sampled.token, sampled.token_bytes, sampled.logprob, top)
+    def _logprobs(self, output: StepOutput) -> Iterator[TokenLogprob]:
+        alternatives = output.top_logprobs or ((),) * len(output.new_token_ids)
+        sampled = map(self._token, output.new_token_ids, output.raw_logprobs)
+        for token, others in zip(sampled, alternatives, strict=True):
+            yield replace(token, top=tuple(starmap(self._token, others)))
 
     def _token(self, token_id: int, logprob: float) -> TokenLogprob:
         pieces = self.tokenizer.byte_pieces
@@ -189,16 +194,3 @@ class EngineModel:
         else:
             raw = self.tokenizer.decode([token_id], skip_special=False).encode()
         return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, -9999.0))
-
-
-def in_runs(outputs: list[StepOutput]) -> list[list[StepOutput]]:
-    """Outputs that can be read as one.
-
-    What may end a tag ends a run: tokens beyond it may count for another part of the reply.
-    """
-    runs: list[list[StepOutput]] = [[]]
-    for output in outputs:
-        runs[-1].append(output)
-        if ">" in output.new_text:
-            runs.append([])
-    return [run for run in runs if run]

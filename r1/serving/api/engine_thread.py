@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import groupby
 
 from r1.engine.engine import Engine
 from r1.engine.outputs import EngineStats, StepOutput
 from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest
 from r1.serving.api.errors import ApiError
-from r1.serving.api.pacing import OutputPacer
+from r1.serving.api.pacing import Ticks
 from r1.serving.api.settings import ServerSettings
 
 _log = logging.getLogger("r1.serving")
@@ -25,18 +26,20 @@ _log = logging.getLogger("r1.serving")
 class ClientBuffer:
     """What the engine has made for one client and the client has not taken yet.
 
-    Lives in the event loop. A client that falls `limit` outputs behind has failed.
+    Lives in the event loop. A client that falls `limit` tokens behind has failed.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._outputs: list[StepOutput] = []
+        self._num_tokens = 0
         self._failure: ApiError | None = None
         self._has_news = asyncio.Event()
 
     def put(self, outputs: list[StepOutput]) -> bool:
         """Add outputs; False when the client is too far behind to get any more."""
-        if len(self._outputs) + len(outputs) > self._limit:
+        self._num_tokens += sum([len(output.new_token_ids) for output in outputs])
+        if self._num_tokens > self._limit:
             self._outputs.clear()
             self.fail(ApiError(503, f"the client is more than {self._limit} tokens behind"))
             return False
@@ -54,6 +57,7 @@ class ClientBuffer:
         await self._has_news.wait()
         self._has_news.clear()
         outputs, self._outputs = self._outputs, []
+        self._num_tokens = 0
         if not outputs and self._failure is not None:
             raise self._failure
         if self._failure is not None:
@@ -89,7 +93,7 @@ class EngineThread:
         self._inbox: queue.SimpleQueue[_Submission | str | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._pacer = OutputPacer(settings.flush_interval_seconds)  # the thread's own
+        self._ticks = Ticks(settings.flush_interval_seconds)  # the thread's own
         opened: Future[Engine] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(open_engine, opened), name="engine", daemon=True
@@ -133,16 +137,16 @@ class EngineThread:
             return
         opened.set_result(engine)
         while self._take_orders(engine):
+            is_tick = self._ticks.is_due(time.monotonic(), self.stats.num_running)
             try:
-                outputs = engine.step()
+                outputs = engine.step(holds_back=not is_tick)
             except Exception as error:  # the engine has dropped every request; later ones may work
                 _log.exception("the engine failed in a step")
                 self._post(self._fail_all, ApiError(500, f"the engine failed: {_line(error)}"))
-                self._pacer.clear()
                 outputs = []
             self.stats = engine.stats()
-            if due := self._pacer.take_due(outputs, time.monotonic()):
-                self._post(self._deliver, due)
+            if outputs:
+                self._post(self._deliver, outputs)
 
     def _take_orders(self, engine: Engine) -> bool:
         """Follow what has been asked; waits while there is nothing to step. False: stop."""
@@ -154,7 +158,6 @@ class EngineThread:
                 return False
             if isinstance(order, str):
                 engine.cancel(order)
-                self._pacer.drop(order)
                 self.stats = engine.stats()
             else:
                 self._add(engine, order)
@@ -173,14 +176,14 @@ class EngineThread:
 
     # ------------------------------------------------------------ in the loop
 
-    def _deliver(self, due: dict[str, list[StepOutput]]) -> None:
-        for request_id, outputs in due.items():
-            buffer = self._buffers.get(request_id)
+    def _deliver(self, outputs: list[StepOutput]) -> None:
+        for request_id, own in groupby(outputs, lambda output: output.request_id):
+            buffer, made = self._buffers.get(request_id), list(own)
             if buffer is None:
                 continue
-            if not buffer.put(outputs):
+            if not buffer.put(made):
                 self.cancel(request_id)
-            elif outputs[-1].finished is not None:
+            elif made[-1].finished is not None:
                 del self._buffers[request_id]
 
     def _fail_one(self, request_id: str, error: ApiError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ ANSWER_BREAK = "\n\n"
 # Looking for loops at every token would cost more than it saves.
 _LOOP_INTERVAL = 32
 _LONGEST_CHARACTER_TOKENS = 4
+_LONGEST_TAG_TOKENS = 8
+_NEVER = 2**62
 
 
 class Grammar(Protocol):
@@ -38,6 +40,7 @@ class ThoughtTokens:
         self.vocab_size = vocab_size
         self.no_end = np.ones(vocab_size, bool)
         self.no_end[list(tokenizer.eos_ids)] = False
+        self.may_end_tag = np.array([b">" in piece for piece in _pieces(tokenizer, vocab_size)])
 
     def encode(self, text: str) -> list[int]:
         """Our own text with its tags as tokens."""
@@ -82,11 +85,26 @@ class ReplyConstraint:
         self._num_forced_before = 0
         self._num_read = 0
 
+    @property
+    def next_length(self) -> int:
+        """See TokenConstraint: a reply that is only watched is not asked about token by token."""
+        following = self._num_read + 1
+        if self._grammar is not None or self._forced:
+            return self._num_read
+        lengths = [_NEVER]
+        if self._loop_tokens:
+            later = max(following, self._loop_tokens)
+            lengths.append(-(-later // _LOOP_INTERVAL) * _LOOP_INTERVAL)
+        # It may begin with a thought that the prompt has not opened.
+        if self._thinking_budget is not None and (self._is_in_thought or self._num_read == 0):
+            lengths.append(max(following, self._thinking_budget))
+        return min(lengths)
+
     def allowed(self, reply_ids: np.ndarray) -> np.ndarray | None:
-        """The engine's question before each token: see TokenConstraint."""
+        """The engine's question: see TokenConstraint."""
         if len(reply_ids) > self._num_read:
-            self._num_read = len(reply_ids)
             self._read(reply_ids)
+            self._num_read = len(reply_ids)
         if not self._forced and self._loop_tokens and self._num_read % _LOOP_INTERVAL == 0:
             self._check_loop(reply_ids)
         if not self._forced and self._is_over_budget(reply_ids):
@@ -99,21 +117,27 @@ class ReplyConstraint:
         return self._tokens.no_end if self._is_in_thought else self._grammar.allowed()
 
     def _read(self, reply_ids: np.ndarray) -> None:
-        """Follow the last token: the thought begins or ends, or the grammar goes on."""
-        last = reply_ids[-8:].tolist()
+        """Follow the new tokens: the thought begins or ends, or the grammar goes on."""
+        if self._grammar is not None:
+            assert len(reply_ids) == self._num_read + 1
+            return self._follow(self._grammar, reply_ids[-_LONGEST_TAG_TOKENS:].tolist())
+        if self._num_read == 0 and self._tokens.is_tag(reply_ids[:1].tolist(), THINK_OPEN):
+            self._is_in_thought = True
+        if self._is_in_thought:
+            ends = range(self._num_read + 1, len(reply_ids) + 1)
+            tails = (reply_ids[max(0, end - _LONGEST_TAG_TOKENS) : end].tolist() for end in ends)
+            self._is_in_thought = not any(self._tokens.is_tag(tail, THINK_CLOSE) for tail in tails)
+
+    def _follow(self, grammar: Grammar, last: list[int]) -> None:
         if self._is_in_thought:
             if self._tokens.is_tag(last, THINK_CLOSE):
                 self._is_in_thought = False
-                self._forced = self._tokens.encode(ANSWER_BREAK) if self._grammar else []
+                self._forced = self._tokens.encode(ANSWER_BREAK)
                 self._num_forced_before = len(self._forced)
-        elif (
-            len(reply_ids) == 1 and self._grammar is None and self._tokens.is_tag(last, THINK_OPEN)
-        ):
-            self._is_in_thought = True
         elif self._num_forced_before:
             self._num_forced_before -= 1
-        elif self._grammar is not None:
-            self._grammar.accept(last[-1])
+        else:
+            grammar.accept(last[-1])
 
     def _is_over_budget(self, reply_ids: np.ndarray) -> bool:
         if not self._is_in_thought or self._thinking_budget is None:
@@ -143,3 +167,11 @@ class ReplyConstraint:
         mask = np.zeros(self._tokens.vocab_size, bool)
         mask[token_id] = True
         return mask
+
+
+def _pieces(tokenizer: Tokenizer, vocab_size: int) -> Iterator[bytes]:
+    """What each id of the model's vocabulary stands for."""
+    pieces = tokenizer.byte_pieces or []
+    yield from pieces[:vocab_size]
+    for token_id in range(len(pieces), vocab_size):
+        yield tokenizer.decode([token_id], skip_special=False).encode()
