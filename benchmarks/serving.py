@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--models tiny smollm2] [--clients 32] [--write]
 
-The engine alone steps as many streamed requests as there are clients; then the same requests
+The engine alone generates for as many requests as there are clients; then the same requests
 come through `r1 serve` in a process of its own, streamed, at once. Tokens a second are those
 of the whole, from the first request to the last reply's end, medians of runs of both in turn.
 The first model also answers longer replies, of which each request's own cost is a smaller part.
@@ -31,7 +31,6 @@ from stream_clients import Client, read_all
 
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
-from r1.engine.stream_options import StreamOptions
 from r1.records import GenerationRequest, Message, SamplingParams
 from r1.text.chat_template import encode_chat
 
@@ -84,15 +83,14 @@ def ask(url: str, number: int, num_tokens: int) -> Client:
 
 
 def run_engine(engine: Engine, num_clients: int, num_tokens: int) -> float:
-    """Seconds of the engine alone, for the same requests as streams."""
+    """Seconds of the engine alone, which streams nothing."""
     sampling = SamplingParams(temperature=0.6, top_p=0.95, max_tokens=num_tokens, ignore_eos=True)
     started = time.perf_counter()
+    requests = []
     for number in range(num_clients):
         prompt = encode_chat(engine.tokenizer, [Message("user", QUESTION.format(number=number))])
-        request = GenerationRequest(str(number), prompt.ids, sampling, seed=number)
-        engine.add_request(request, StreamOptions())
-    while engine.has_unfinished():
-        engine.step()
+        requests.append(GenerationRequest(str(number), prompt.ids, sampling, seed=number))
+    engine.generate(requests)
     return time.perf_counter() - started
 
 
