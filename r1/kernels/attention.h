@@ -38,54 +38,61 @@ INLINE const STEP *NAME(keys_of)(const NAME(Context) *context, int64_t tile) {
     return (const STEP *)(context->tiles + index * 2 * LANES * context->head_dim);
 }
 
-// Probabilities of one chunk, not yet divided by their sum, and how much the earlier ones shrink.
-INLINE void NAME(score_chunk)(const int num_q, const NAME(Context) *context, int64_t start,
-                              const STEP **queries, const int64_t *limits, Softmax *state,
-                              SCALAR probs[][CHUNK]) {
+// scores[q][key] of a chunk's first `num_v` tiles.
+INLINE void NAME(score_tiles)(const int num_q, const int num_v, const NAME(Context) *context,
+                              int64_t start, const STEP **queries, float scores[][CHUNK]) {
     const STEP *keys[CHUNK_TILES];
     float16 acc[6][4];
-    for (int t = 0; t < CHUNK_TILES; t++) keys[t] = NAME(keys_of)(context, start / LANES + t);
+    for (int t = 0; t < num_v; t++) keys[t] = NAME(keys_of)(context, start / LANES + t);
 #pragma GCC unroll 6
     for (int q = 0; q < num_q; q++)
 #pragma GCC unroll 4
-        for (int t = 0; t < CHUNK_TILES; t++) acc[q][t] = broadcast(0.0f);
-    NAME(accumulate)(num_q, CHUNK_TILES, acc, queries, keys, LANES, context->head_dim / STEP_WIDTH);
-    const int16x lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        for (int t = 0; t < num_v; t++) acc[q][t] = broadcast(0.0f);
+    NAME(accumulate)(num_q, num_v, acc, queries, keys, LANES, context->head_dim / STEP_WIDTH);
 #pragma GCC unroll 6
-    for (int q = 0; q < num_q; q++) {
-        float16 scores[CHUNK_TILES], highest = broadcast(-INFINITY);
-        int32_t visible = (int32_t)(limits[q] - start < CHUNK ? limits[q] - start : CHUNK);
+    for (int q = 0; q < num_q; q++)
 #pragma GCC unroll 4
-        for (int t = 0; t < CHUNK_TILES; t++) {
-            scores[t] = acc[q][t] * context->scale;
-            if (visible < CHUNK)
-                scores[t] = select_lanes(lane < visible - t * LANES, scores[t], broadcast(-INFINITY));
-            highest = max_lanes(scores[t], highest);
-        }
-        float peak = top_lane(highest);
-        peak = peak > state[q].peak ? peak : state[q].peak;
-        // expf(0) without the call: most chunks raise no peak.
-        state[q].alpha = state[q].peak == peak ? 1.0f : expf(state[q].peak - peak);
-        state[q].peak = peak;
-        state[q].total *= state[q].alpha;
+        for (int t = 0; t < num_v; t++) store_f32(scores[q] + t * LANES, acc[q][t] * context->scale);
+}
+
+// A query's probabilities in `num_v` tiles of which it sees the first `visible` keys, not yet
+// divided by their sum, and how much the earlier ones shrink.
+INLINE void NAME(soften)(const int num_v, int32_t visible, const float *scores, Softmax *state,
+                         SCALAR *probs) {
+    const int16x lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    float16 seen[CHUNK_TILES], highest = broadcast(-INFINITY);
 #pragma GCC unroll 4
-        for (int t = 0; t < CHUNK_TILES; t++) {
-            float16 p = exp_lanes(scores[t] - peak);
-            state[q].total += p;
-            NAME(store)(probs[q] + t * LANES, p);
-        }
+    for (int t = 0; t < num_v; t++) {
+        seen[t] = load_f32(scores + t * LANES);
+        if (visible < num_v * LANES)
+            seen[t] = select_lanes(lane < visible - t * LANES, seen[t], broadcast(-INFINITY));
+        highest = max_lanes(seen[t], highest);
+    }
+    float peak = top_lane(highest);
+    peak = peak > state->peak ? peak : state->peak;
+    // expf(0) and expf(-INFINITY) without the call: most chunks are the first, or raise no peak.
+    if (state->peak == peak) state->alpha = 1.0f;
+    else state->alpha = state->peak == -INFINITY ? 0.0f : expf(state->peak - peak);
+    state->peak = peak;
+    state->total *= state->alpha;
+#pragma GCC unroll 4
+    for (int t = 0; t < num_v; t++) {
+        float16 p = exp_lanes(seen[t] - peak);
+        state->total += p;
+        NAME(store)(probs + t * LANES, p);
     }
 }
 
 INLINE void NAME(mix_values)(const int num_q, const int num_v, const NAME(Context) *context,
-                             int64_t start, int64_t dim, Softmax *state, SCALAR probs[][CHUNK]) {
+                             int64_t start, int64_t num_tiles, int64_t dim, Softmax *state,
+                             SCALAR probs[][CHUNK]) {
     float16 acc[6][4];
 #pragma GCC unroll 6
     for (int q = 0; q < num_q; q++)
 #pragma GCC unroll 4
         for (int v = 0; v < num_v; v++)
             acc[q][v] = load_f32(state[q].values + dim + v * LANES) * state[q].alpha;
-    for (int t = 0; t < CHUNK_TILES && start / LANES + t < context->num_tiles; t++) {
+    for (int64_t t = 0; t < num_tiles; t++) {
         const STEP *values = NAME(keys_of)(context, start / LANES + t);
         values += LANES * context->head_dim / STEP_WIDTH;
         const STEP *b[4], *a[6];
@@ -99,15 +106,26 @@ INLINE void NAME(mix_values)(const int num_q, const int num_v, const NAME(Contex
         for (int v = 0; v < num_v; v++) store_f32(state[q].values + dim + v * LANES, acc[q][v]);
 }
 
+// A chunk of keys, of which the last that one of the queries sees is before `end`.
 INLINE void NAME(attend_queries)(const int num_q, const NAME(Context) *context, int64_t start,
-                                 const STEP **queries, const int64_t *limits, Softmax *state) {
+                                 int64_t end, const STEP **queries, const int64_t *limits,
+                                 Softmax *state) {
     _Alignas(64) SCALAR probs[6][CHUNK];
-    NAME(score_chunk)(num_q, context, start, queries, limits, state, probs);
+    _Alignas(64) float scores[6][CHUNK];
+    const int64_t num_keys = end - start < CHUNK ? end - start : CHUNK;
+    const int64_t num_tiles = (num_keys + LANES - 1) / LANES;
+    if (num_tiles <= 2) NAME(score_tiles)(num_q, 2, context, start, queries, scores);
+    else NAME(score_tiles)(num_q, 4, context, start, queries, scores);
+    for (int q = 0; q < num_q; q++) {
+        const int32_t visible = (int32_t)(limits[q] - start < CHUNK ? limits[q] - start : CHUNK);
+        if (num_tiles <= 2) NAME(soften)(2, visible, scores[q], state + q, probs[q]);
+        else NAME(soften)(4, visible, scores[q], state + q, probs[q]);
+    }
     int64_t dim = 0;
     for (; dim + 4 * LANES <= context->head_dim; dim += 4 * LANES)
-        NAME(mix_values)(num_q, 4, context, start, dim, state, probs);
+        NAME(mix_values)(num_q, 4, context, start, num_tiles, dim, state, probs);
     for (; dim < context->head_dim; dim += LANES)
-        NAME(mix_values)(num_q, 1, context, start, dim, state, probs);
+        NAME(mix_values)(num_q, 1, context, start, num_tiles, dim, state, probs);
 }
 
 // Every query over the keys start..its limit; a chunk of keys serves them all.
@@ -120,7 +138,7 @@ static void NAME(attend_item)(const NAME(Context) *context, int64_t start, int64
             if (last <= key) continue;
 #define CASE(n)                                                                                 \
     case n:                                                                                     \
-        NAME(attend_queries)(n, context, key, queries + first, limits + first, state + first);  \
+        NAME(attend_queries)(n, context, key, last, queries + first, limits + first, state + first);  \
         break;
             switch (count) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
 #undef CASE
