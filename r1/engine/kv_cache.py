@@ -103,11 +103,13 @@ class PagedKVCache:
         for layer in self.layers:
             layer.index_copy_(0, target_ids, layer.index_select(0, source_ids))
 
-    def bind(self, metadata: AttentionMetadata | TiledPlan) -> KVCache:
-        """The cache as one step's forward sees it."""
+    def bind(
+        self, metadata: AttentionMetadata | TiledPlan, wanted: np.ndarray | None = None
+    ) -> KVCache:
+        """The cache as one step's forward sees it; `wanted` as `BoundTiledCache` has it."""
         if isinstance(metadata, TiledPlan):
             assert self.tiled is not None
-            return BoundTiledCache(self.tiled, self.layers, self.addresses, metadata)
+            return BoundTiledCache(self.tiled, self.layers, self.addresses, metadata, wanted)
         return BoundKVCache(self.layers, metadata)
 
 

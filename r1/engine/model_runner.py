@@ -52,18 +52,20 @@ class ModelRunner:
         decode = Spans(slots, num_tokens - 1, num_tokens + rows.num_drafts[slots])
         prefill = [_prefill_spans(batch.chunks)] if batch.chunks else []
         packed = self.packer.pack(decode, *prefill)
-        hidden_ND = self._forward(packed)
-        new = self._sample(batch, packed, hidden_ND)
+        sampled = _sampled_rows(batch, packed)
+        hidden_ND = self._forward(packed, None if self.speculator else sampled[1])
+        new = self._sample(*sampled, hidden_ND)
         if self.speculator is not None:
             self.speculator.draft(packed, hidden_ND, new)
         self._fork(batch.chunks)
         return new
 
-    def _forward(self, packed: PackedStep) -> torch.Tensor:
+    def _forward(self, packed: PackedStep, wanted: np.ndarray | None) -> torch.Tensor:
+        """Hidden states [N, D]; of those that are not wanted there may be none."""
         inputs = (
             self.packer.to_device(self.input_batch.token_ids[packed.slots, packed.positions])[None],
             self.packer.to_device(packed.positions)[None],
-            self.kv_cache.bind(packed.metadata),
+            self.kv_cache.bind(packed.metadata, wanted),
         )
         if self.routing_cache is None:
             return self.model(*inputs)[0]
@@ -73,10 +75,9 @@ class ModelRunner:
         return hidden_BTD[0]
 
     def _sample(
-        self, batch: ScheduledBatch, packed: PackedStep, hidden_ND: torch.Tensor
+        self, slots: np.ndarray, first_rows: np.ndarray, hidden_ND: torch.Tensor
     ) -> NewTokens | None:
         """Sample after every row's last token and after each of its drafts; keep what agrees."""
-        slots, first_rows = _sampled_rows(batch, packed)
         if len(slots) == 0:
             return None
         rows = self.input_batch

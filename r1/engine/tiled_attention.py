@@ -164,12 +164,16 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class BoundTiledCache:
-    """The cache as one step's forward sees it (the models' `KVCache` protocol)."""
+    """The cache as one step's forward sees it (the models' `KVCache` protocol).
+
+    `wanted`: the packed tokens whose hidden states are read, all if None.
+    """
 
     kernels: Kernels
     layers: list[torch.Tensor]
     addresses: np.ndarray
     plan: TiledPlan
+    wanted: np.ndarray | None = None
 
     def run_layers(
         self,
@@ -179,19 +183,22 @@ class BoundTiledCache:
     ) -> torch.Tensor | None:
         """All layers of a model at once, where that is faster; else None.
 
-        The hidden states are overwritten.
+        The hidden states are overwritten. Of those that come back the unwanted are 0: the last
+        layer computes only keys and values of these tokens.
         """
         kernels = inference_kernels_for(hidden_BTD)
         num_tokens, hidden_size = hidden_BTD.shape[1:]
         if kernels is None or num_tokens > kernels.max_rows:
             return None
-        plan, out = self.plan, torch.empty_like(hidden_BTD)
+        plan, out, wanted = self.plan, torch.zeros_like(hidden_BTD), np.arange(num_tokens)
+        if self.wanted is not None:
+            wanted = np.unique(self.wanted)
         _, tiles_per_block, num_groups = self.layers[0].shape[:3]
         sizes = (len(weights.table), hidden_size, weights.num_heads, num_groups)
-        sizes += (rotation[0].shape[-1], weights.inner_size, weights.bits, num_tokens)
+        sizes += (rotation[0].shape[-1], weights.inner_size, weights.bits, num_tokens, len(wanted))
         sizes += (kernels.max_dot_rows, tiles_per_block, len(plan.phases) - 1, plan.num_states)
         shape = np.array((*sizes, torch.get_num_threads()), np.int64)
-        step = (plan.write_slots, plan.tables, plan.items, plan.phases, plan.limits)
+        step = (plan.write_slots, plan.tables, plan.items, plan.phases, plan.limits, wanted)
         kernels.c_layers(
             out.data_ptr(),
             hidden_BTD.data_ptr(),

@@ -11,7 +11,8 @@
 
 typedef struct {
     int64_t num_layers, hidden_size, num_heads, num_groups, head_dim, inner_size, bits;
-    int64_t num_tokens, max_dot_rows, tiles_per_block, num_phases, num_states, num_threads;
+    int64_t num_tokens, num_wanted, max_dot_rows, tiles_per_block, num_phases, num_states;
+    int64_t num_threads;
 } LayersShape;
 #endif
 
@@ -31,9 +32,10 @@ typedef struct {
     SCALAR *const *tiles;
     const LayersShape *shape;
     const SCALAR *final_norm, *cosines, *sines;
-    const int64_t *slots;
+    const int64_t *slots, *wanted;
     SCALAR *hidden, *out;
     float eps;
+    int64_t is_alone;
     char *own;
     int64_t own_size, prepared_size;
     SCALAR *projected, *query, *mixed, *part, *inner;
@@ -45,16 +47,11 @@ typedef struct {
     void *prepared;
 } NAME(Own);
 
-INLINE int NAME(is_alone)(const NAME(Step) *step) {
-    return step->shape->num_tokens <= MAX_OWN_ROWS;
-}
-
 static NAME(Own) NAME(own_of)(const NAME(Step) *step, const Member *member) {
     const int64_t size = step->shape->num_tokens * step->shape->hidden_size;
-    const int is_alone = NAME(is_alone)(step);
-    char *prepared = step->own + (is_alone ? member->id * step->own_size : 0);
+    char *prepared = step->own + (step->is_alone ? member->id * step->own_size : 0);
     SCALAR *normed = (SCALAR *)(prepared + step->prepared_size);
-    return (NAME(Own)){is_alone ? normed + size : step->hidden, normed, prepared};
+    return (NAME(Own)){step->is_alone ? normed + size : step->hidden, normed, prepared};
 }
 
 // hidden += part of a tile's tokens, then their norm.
@@ -104,7 +101,7 @@ static void NAME(enter_product)(Member *member, const NAME(Step) *step, int64_t 
     const SCALAR *norm = index % 4 == 0 ? layer->input_norm : index % 4 == 2 ? layer->mlp_norm : NULL;
     const SCALAR *part = index ? step->part : NULL;
     const int64_t num_tiles = NAME(num_tiles)(product);
-    const int is_alone = NAME(is_alone)(step);
+    const int is_alone = (int)step->is_alone;
     if (norm) product->x = own.normed;
     product->prepared = own.prepared;
     if (!norm && !product->is_prepared) return;
@@ -138,12 +135,25 @@ static void NAME(attend_layer)(Member *member, const NAME(Step) *step, SCALAR *t
     NAME(attend)(member, &attention);
 }
 
-static void NAME(run_layers)(Member *member, const NAME(Step) *step) {
+// Behind the last layer's attention only the rows that somebody wants go on.
+static void NAME(keep_wanted)(const NAME(Step) *step) {
+    const LayersShape *shape = step->shape;
+    const int64_t size = shape->hidden_size, mixed_size = shape->num_heads * shape->head_dim;
+    for (int64_t row = 0; row < shape->num_wanted; row++) {
+        const int64_t from = step->wanted[row];
+        memmove(step->hidden + row * size, step->hidden + from * size, size * sizeof(SCALAR));
+        memmove(step->mixed + row * mixed_size, step->mixed + from * mixed_size,
+                mixed_size * sizeof(SCALAR));
+    }
+}
+
+// `rest` is the step after `keep_wanted`.
+static void NAME(run_layers)(Member *member, const NAME(Step) *step, const NAME(Step) *rest) {
     const LayersShape *shape = step->shape;
     const int64_t num_products = 4 * shape->num_layers;
     const int64_t size = shape->num_tokens * shape->hidden_size;
     const NAME(Own) own = NAME(own_of)(step, member);
-    if (NAME(is_alone)(step)) memcpy(own.hidden, step->hidden, size * sizeof(SCALAR));
+    if (step->is_alone) memcpy(own.hidden, step->hidden, size * sizeof(SCALAR));
     NAME(Product) product, next = NAME(product_at)(step, 0);
     for (int64_t index = 0; index < num_products; index++) {
         product = next;
@@ -152,33 +162,50 @@ static void NAME(run_layers)(Member *member, const NAME(Step) *step) {
         NAME(multiply_all)(member, &product, &next);
         meet(member);
         if (index % 4 == 0) NAME(attend_layer)(member, step, step->tiles[index / 4]);
+        if (index != num_products - 4 || shape->num_wanted == shape->num_tokens) continue;
+        if (!shape->num_wanted) return;
+        if (member->id == 0) NAME(keep_wanted)(step);
+        meet(member);
+        step = rest;
+        next = NAME(product_at)(step, index + 1);
     }
-    const int64_t num_tiles = (shape->num_tokens + LANES - 1) / LANES;
-    for (int64_t tile; (tile = next_unit(member, num_tiles)) >= 0;)
-        NAME(norm_rows)(step, &own, step->part, step->final_norm, step->out, tile);
+    const int64_t num_rows = step->shape->num_tokens, width = step->shape->hidden_size;
+    for (int64_t tile; (tile = next_unit(member, (num_rows + LANES - 1) / LANES)) >= 0;) {
+        NAME(norm_rows)(step, &own, step->part, step->final_norm, own.normed, tile);
+        for (int64_t row = tile * LANES; row < num_rows && row < (tile + 1) * LANES; row++)
+            memcpy(step->out + step->wanted[row] * width, own.normed + row * width,
+                   width * sizeof(SCALAR));
+    }
 }
 
-// `out` [N, D] of `hidden` [N, D], which is overwritten. The rest as r1_rotate, r1_write_cache and
-// r1_attend have it.
+// Rows `wanted` (ascending) of `out` [N, D] of `hidden` [N, D], which is overwritten. The rest as
+// r1_rotate, r1_write_cache and r1_attend have it.
 void NAME(r1_layers)(SCALAR *out, SCALAR *hidden, const NAME(Layer) *layers, SCALAR *const *tiles,
                      const SCALAR *final_norm, const LayersShape *shape, const SCALAR *cosines,
                      const SCALAR *sines, const int64_t *slots, const int64_t *tables,
-                     const int64_t *items, const int64_t *phases, const int64_t *limits, float eps,
-                     float scale) {
+                     const int64_t *items, const int64_t *phases, const int64_t *limits,
+                     const int64_t *wanted, float eps, float scale) {
     const int64_t rows = shape->num_tokens, query_size = rows * shape->num_heads * shape->head_dim;
     const int64_t width = query_size + 2 * rows * shape->num_groups * shape->head_dim;
     const int64_t size = rows * shape->hidden_size, inner_size = rows * shape->inner_size;
-    NAME(Step) step = {layers, tiles, shape, final_norm, cosines, sines, slots, hidden, out, eps};
-    for (int64_t index = 0; index < 4; index++) {
-        NAME(Product) product = NAME(product_at)(&step, index);
+    // Fewer rows are multiplied as all are: with the same bits.
+    LayersShape rest_shape = *shape;
+    rest_shape.num_tokens = shape->num_wanted;
+    rest_shape.max_dot_rows = rows <= shape->max_dot_rows ? rows : 0;
+    NAME(Step) step = {layers, tiles, shape, final_norm, cosines, sines, slots, wanted, hidden, out,
+                       eps, rows <= MAX_OWN_ROWS && rows == shape->num_wanted};
+    for (int64_t index = 0; index < 8; index++) {
+        step.shape = index < 4 ? shape : &rest_shape;
+        NAME(Product) product = NAME(product_at)(&step, index % 4);
         int64_t needed = NAME(plan_product)(&product);
         step.prepared_size = needed > step.prepared_size ? needed : step.prepared_size;
     }
+    step.shape = shape;
     Team team;
     const int64_t num_threads = form_team(&team, shape->num_threads);
     step.prepared_size = (step.prepared_size + 63) / 64 * 64;
     step.own_size = (step.prepared_size + 2 * size * sizeof(SCALAR) + 127) / 64 * 64;
-    const int64_t own_sizes = step.own_size * (NAME(is_alone)(&step) ? num_threads : 1);
+    const int64_t own_sizes = step.own_size * (step.is_alone ? num_threads : 1);
     const int64_t states_size = shape->num_states * shape->num_heads * sizeof(Softmax);
     const int64_t shared = width + 2 * query_size + size + inner_size;
     char *memory = scratch(own_sizes + states_size + shared * sizeof(SCALAR));
@@ -193,9 +220,11 @@ void NAME(r1_layers)(SCALAR *out, SCALAR *hidden, const NAME(Layer) *layers, SCA
         step.mixed, step.query, NULL, tables, items, phases, limits, shape->num_phases,
         shape->num_heads, shape->num_groups, shape->head_dim, shape->tiles_per_block,
         scale, states};
+    NAME(Step) rest = step;
+    rest.shape = &rest_shape;
 #pragma omp parallel num_threads(num_threads)
     {
         Member member = join_team(&team);
-        NAME(run_layers)(&member, &step);
+        NAME(run_layers)(&member, &step, &rest);
     }
 }

@@ -47,7 +47,7 @@ _SIGNATURES = {
     "r1_experts_backward": "pp",
     "r1_gate": "ppp" + "iii",
     "r1_gate_backward": "ppppp" + "ii",
-    "r1_layers": "ppppppppppppp" + "ff",
+    "r1_layers": "pppppppppppppp" + "ff",
     "r1_linear": "pp" + "ii" + "ppp" + "iii" + "ppp" + "iiii",
     "r1_logit_gradients": "pppp" + "ii" + "f" + "i",
     "r1_rms_norm": "ppp" + "ii" + "f" + "i",

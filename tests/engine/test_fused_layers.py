@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -85,3 +89,39 @@ def test_same_bits_as_layer_by_layer(
     monkeypatch.setattr(BoundTiledCache, "run_layers", lambda *_: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert replies(Engine(model, tokenizer, limits)) == fused
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("num_tokens", [1, 3, 9, 17, 40, 200])
+def test_wanted_rows_are_those_of_all(
+    num_tokens: int,
+    dtype: torch.dtype,
+    quantize: str | None,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(dtype, hidden_size=96, intermediate_size=160)
+    limits = EngineConfig(num_blocks=64, max_num_seqs=16).model_copy(update={"quantize": quantize})
+    engine = Engine(model, tokenizer, limits)
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    run_layers = BoundTiledCache.run_layers
+
+    def compared(cache: BoundTiledCache, hidden: torch.Tensor, *others: Any) -> torch.Tensor | None:
+        assert hidden.shape[1] == num_tokens
+        full = run_layers(replace(cache, wanted=None), hidden.clone(), *others)
+        places = [[], [0], [num_tokens - 1], [num_tokens - 1, 0, num_tokens // 2, 0]]
+        for wanted in [*places, list(range(0, num_tokens, 2)), list(range(num_tokens))]:
+            part = run_layers(replace(cache, wanted=np.array(wanted, int)), hidden.clone(), *others)
+            assert full is not None and part is not None
+            found.append((full[0, wanted], part[0, wanted]))
+        return full
+
+    monkeypatch.setattr(BoundTiledCache, "run_layers", compared)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    sampling = SamplingParams(max_tokens=1)
+    engine.generate([GenerationRequest("0", tuple(range(3, 3 + num_tokens)), sampling=sampling)])
+    assert len(found) == 6
+    for full, part in found:
+        assert full.isfinite().all()
+        assert torch.equal(full, part)
