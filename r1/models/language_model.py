@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from r1.kernels.fused import kernels_for
 from r1.models.attention import KVCache
 from r1.models.layers import Embedding, KernelChoice, Linear, RMSNorm, linear
 from r1.models.model_config import ModelConfig
+from r1.models.recompute import run_recomputed
 
 
 class Decoder(nn.Module):
@@ -23,17 +23,13 @@ class Decoder(nn.Module):
     norm: RMSNorm
     is_exact = False
     is_checkpointed = False
-    """Whether layers are computed again in the backward pass, rather than kept (Chen et al.,
-    arXiv:1604.06174): the same operations on the same numbers, so the same bits."""
+    """Whether layers are computed again in the backward pass, rather than kept: the same bits."""
 
     def run_layer(self, layer: nn.Module, hidden_BTD: Tensor, *context: Any) -> Tensor:
         """[B, T, D] to [B, T, D] by one of the layers."""
-        if not (self.is_checkpointed and torch.is_grad_enabled()):
-            return layer(hidden_BTD, *context)
-        # No layer draws random numbers.
-        return checkpoint(
-            layer, hidden_BTD, *context, use_reentrant=False, preserve_rng_state=False
-        )
+        if self.is_checkpointed and torch.is_grad_enabled():
+            return run_recomputed(layer, hidden_BTD, *context)
+        return layer(hidden_BTD, *context)
 
 
 class _Headed(nn.Module):

@@ -138,6 +138,8 @@ class _TokenLoss(torch.autograd.Function):
                 weight_gradient = gradient_CV.t() @ hidden_ND[chunk]
             else:
                 weight_gradient.addmm_(gradient_CV.t(), hidden_ND[chunk])
+            # Before the next chunk's exist.
+            del logits_CV, gradient_CV
         if is_trained:
             ctx.save_for_backward(hidden_gradient, weight_gradient)
         logprobs_N, entropy_N = measured.unbind()
