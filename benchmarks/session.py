@@ -112,7 +112,9 @@ class Bench:
         if name.startswith("ours"):
             # On a CPU as much as vLLM is given.
             usual = 2**31 if self.arena.device == "cpu" else 40 * 2**30
-            cache = {"kv_cache_bytes": cache_bytes or usual}
+            # Which takes all of it at the start.
+            is_touched = "vLLM" in target.peers and not self.is_quick
+            cache = {"kv_cache_bytes": cache_bytes or usual, "touch_cache": is_touched}
             options["engine"] = {**cache, "exact": "exact" in name}
             if "int4" in name:
                 options["engine"]["quantize"] = "int4"

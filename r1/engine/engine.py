@@ -59,6 +59,8 @@ class Engine:
             weight.device,
             self.config.num_draft_layers,
         )
+        if self.config.touch_cache:
+            self._kv_cache.clear()
         self._rows = InputBatch(
             self.config.max_num_seqs, self.max_model_len, self.config.block_size
         )

@@ -20,7 +20,9 @@ class EngineConfig(Config):
 
     `kv_cache_bytes` bounds the cache (in all layers together) unless `num_blocks`
     is set. `max_model_len` None is the model's own context, or what the cache
-    holds if that is less. A step computes at most `max_num_batched_tokens` tokens.
+    holds if that is less. `touch_cache` takes its memory at the start:
+    else steps wait while the system finds it, until the cache has been full once. A step
+    computes at most `max_num_batched_tokens` tokens.
     `record_routing` gives every sample the experts that its tokens went to.
     `speculative_tokens` are drafted a step and row by the model's multi-token-prediction
     layer; samples stay what they are without. `exact`: a token's log-prob has the trainer's
@@ -31,6 +33,7 @@ class EngineConfig(Config):
     block_size: int = Field(default=16, ge=1)
     kv_cache_bytes: int = Field(default=512 * 2**20, ge=1)
     num_blocks: int | None = Field(default=None, ge=1)
+    touch_cache: bool = False
     max_num_seqs: int = Field(default=512, ge=1)
     max_num_batched_tokens: int = Field(default=2048, ge=1)
     max_model_len: int | None = Field(default=None, ge=2)

@@ -112,6 +112,7 @@ def test_order_of_requests_does_not_matter(make_engine: MakeEngine) -> None:
         {"block_size": 16, "num_blocks": 64},
         {"block_size": 1, "num_blocks": 700},
         {"enable_prefix_caching": False},
+        {"touch_cache": True},
         {"num_blocks": 16, "max_model_len": 64},  # preemption
         {"num_blocks": 12, "max_model_len": 48, "enable_prefix_caching": False},
     ],
