@@ -23,7 +23,7 @@ from tests.serving.api.reply_cases import REPLY_CASES, ReplyCase
 
 @pytest.mark.parametrize(
     ("num_streams", "seconds"),
-    [(0, 0.02), (1, 0.02), (6, 0.02), (9, 0.03), (32, 0.107), (64, 0.213), (75, 0.25), (999, 0.25)],
+    [(0, 0.02), (1, 0.02), (3, 0.02), (6, 0.04), (32, 0.213), (37, 0.247), (38, 0.25), (999, 0.25)],
 )
 def test_a_tick_grows_with_the_streams(num_streams: int, seconds: float) -> None:
     assert tick_seconds(0.02, num_streams) == pytest.approx(seconds, abs=5e-4)
@@ -36,9 +36,9 @@ def test_a_tick_grows_with_the_streams(num_streams: int, seconds: float) -> None
     [
         (1, 0.0005, 4),  # 64 ms
         (1, 0.003, 19),
-        (32, 0.003, 4),
+        (32, 0.003, 2),
         (64, 0.006, 4),
-        (32, 0.2, 128),  # a slow model: each step is a tick
+        (32, 0.22, 128),  # a slow model: each step is a tick
     ],
 )
 def test_ticks_of_128_steps(num_streams: int, step_seconds: float, num_ticks: int) -> None:

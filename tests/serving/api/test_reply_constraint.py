@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from r1.serving.api.grammar import GrammarCompiler
 from r1.serving.api.loops import loop_period
@@ -128,3 +130,63 @@ def test_a_hostile_schema_is_one_clear_line(tiny_tokenizer: Tokenizer, schema: d
     with pytest.raises(ValueError, match=r"the schema cannot be used: .+") as caught:
         compiler.compile(AnswerForm(schema=schema))
     assert "\n" not in str(caught.value)
+
+
+class Watched(ReplyConstraint):
+    """Asked before every token, whether it wants to be or not."""
+
+    next_length = 0  # type: ignore[assignment]
+
+
+def run_as_asked(constraint: ReplyConstraint, wishes: list[int], num_tokens: int) -> list[int]:
+    """As the engine asks: only from the length that the constraint named last."""
+    reply: list[int] = []
+    asked_from = constraint.next_length
+    for wish in wishes[:num_tokens]:
+        mask = None
+        if len(reply) >= asked_from:
+            mask = constraint.allowed(np.array(reply, np.int64))
+            asked_from = constraint.next_length
+        reply.append(wish if mask is None or mask[wish] else int(np.flatnonzero(mask)[0]))
+    return reply
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_asked_where_it_matters_is_asked_at_every_token(
+    tiny_tokenizer: Tokenizer, data: st.DataObject
+) -> None:
+    tokens = tokens_of(tiny_tokenizer)
+    tags = tiny_tokenizer.encode("<think></think>", allow_special=["<think>", "</think>"])
+    words = tiny_tokenizer.encode("🤔 a b", allow_special=False)
+    parts = st.one_of(
+        st.lists(st.sampled_from([*tags, *words]), max_size=12),
+        st.tuples(st.lists(st.sampled_from(words), min_size=1, max_size=4), st.integers(1, 50)).map(
+            lambda pair: pair[0] * pair[1]
+        ),
+    )
+    wishes = [token for part in data.draw(st.lists(parts, max_size=8)) for token in part]
+    values = {
+        "is_in_thought": data.draw(st.booleans()),
+        "thinking_budget": data.draw(st.none() | st.integers(1, 120)),
+        "loop_tokens": data.draw(st.sampled_from([0, 1, 33, 64, 100])),
+    }
+    lazy, watched = ReplyConstraint(tokens, **values), Watched(tokens, **values)
+    expected = run_as_asked(watched, wishes, 400)
+    assert run_as_asked(lazy, wishes, 400) == expected
+    # What ends a reply is seen where it happens; nothing comes after it.
+    assert lazy.stop_reason == watched.stop_reason
+
+
+def test_a_reply_that_is_only_watched_is_hardly_asked(tiny_tokenizer: Tokenizer) -> None:
+    tokens = tokens_of(tiny_tokenizer)
+    assert ReplyConstraint(tokens, is_in_thought=True).next_length >= 2**60
+    watching = ReplyConstraint(tokens, is_in_thought=True, loop_tokens=1000)
+    assert watching.next_length == 1024
+    watching.allowed(np.arange(1024))
+    assert watching.next_length == 1056
+    budget = ReplyConstraint(tokens, is_in_thought=True, thinking_budget=300)
+    assert budget.next_length == 300
+    close = tiny_tokenizer.encode("</think>", allow_special=["</think>"])
+    budget.allowed(np.array([5, 6, *close, *range(5, 305)]))
+    assert budget.next_length >= 2**60
