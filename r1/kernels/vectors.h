@@ -93,20 +93,23 @@ static void turn_rows(uint32_t *to, int64_t width, const uint32_t *rows, int64_t
         for (int r = 0; r < LANES; r++) to[k * width + r] = from[r][k];
 }
 
+// Lanes n, n + 1, ..., 15, 0, ..., n - 1.
+#define LANES_FROM(n, x)                                                                      \
+    __builtin_shufflevector(x, x, n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7, n + 8,  \
+                            n + 9, n + 10, n + 11, n + 12, n + 13, n + 14, n + 15)
+
 // A fixed order: halves, quarters, and so on.
 INLINE float sum_lanes(float16 x) {
-    float part[LANES];
-    memcpy(part, &x, sizeof part);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) part[i] += part[i + width];
-    return part[0];
+    x += LANES_FROM(8, x);
+    x += LANES_FROM(4, x);
+    x += LANES_FROM(2, x);
+    return x[0] + x[1];
 }
 INLINE float top_lane(float16 x) {
-    float part[LANES];
-    memcpy(part, &x, sizeof part);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) part[i] = part[i] > part[i + width] ? part[i] : part[i + width];
-    return part[0];
+    x = max_lanes(x, LANES_FROM(8, x));
+    x = max_lanes(x, LANES_FROM(4, x));
+    x = max_lanes(x, LANES_FROM(2, x));
+    return x[0] > x[1] ? x[0] : x[1];
 }
 
 // e^x to 2 ulp (Cephes' expf polynomial); 0 below -87, for x up to 88.
