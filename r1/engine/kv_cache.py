@@ -6,6 +6,7 @@ of kilobytes, and goes to SDPA as a strided view. Query heads that share a KV he
 are rows of one query in decode, so keys and values are never repeated. Multi-head
 latent attention keeps one vector a token, [block, token, 1, 1, C + R], which is key
 and value at once. Where the C kernels serve, blocks are in their layout (`tiled_attention`).
+A GPU's kernels read them as they are (`paged_attention`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from r1.engine.paged_attention import BoundPagedCache, PagedPlan, paged_kernels
 from r1.engine.tiled_attention import BoundTiledCache, TiledPlan, tiled_kernels
 from r1.kernels.fused import TILE_TOKENS
 from r1.long_lived import untouched_zeros
@@ -75,6 +77,7 @@ class PagedKVCache:
         shape = (num_blocks, block_size, *config.kv_entry_shape)
         self.num_heads_per_group = config.num_attention_heads // config.kv_entry_shape[1]
         self.tiled = tiled_kernels(config, block_size, dtype, device)
+        self.paged = paged_kernels(config, dtype, device)
         if self.tiled is not None:
             _, num_groups, head_dim = config.kv_entry_shape
             num_tiles = block_size // TILE_TOKENS
@@ -104,12 +107,17 @@ class PagedKVCache:
             layer.index_copy_(0, target_ids, layer.index_select(0, source_ids))
 
     def bind(
-        self, metadata: AttentionMetadata | TiledPlan, wanted: np.ndarray | None = None
+        self,
+        metadata: AttentionMetadata | TiledPlan | PagedPlan,
+        wanted: np.ndarray | None = None,
     ) -> KVCache:
         """The cache as one step's forward sees it; `wanted` as `BoundTiledCache` has it."""
         if isinstance(metadata, TiledPlan):
             assert self.tiled is not None
             return BoundTiledCache(self.tiled, self.layers, self.addresses, metadata, wanted)
+        if isinstance(metadata, PagedPlan):
+            assert self.paged is not None
+            return BoundPagedCache.of(self.paged, self.layers, metadata)
         return BoundKVCache(self.layers, metadata)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 
+from r1.engine.decode_graphs import CudaRecorder, DecodeGraphs
 from r1.engine.input_batch import InputBatch, NewTokens
 from r1.engine.kv_cache import PagedKVCache
 from r1.engine.routing_cache import RoutingCache
@@ -39,6 +42,11 @@ class ModelRunner:
             if speculative_tokens
             else None
         )
+        # Latent attention, experts and exact mode choose their kernels by what a step holds.
+        self.graphs = None
+        if kv_cache.paged is not None and not model.is_exact:
+            recorder = CudaRecorder(self.packer.device)
+            self.graphs = DecodeGraphs(model, kv_cache, input_batch, recorder)
 
     @torch.inference_mode()
     def execute(self, batch: ScheduledBatch) -> NewTokens | None:
@@ -51,19 +59,28 @@ class ModelRunner:
         num_tokens = rows.num_tokens[slots]
         decode = Spans(slots, num_tokens - 1, num_tokens + rows.num_drafts[slots])
         prefill = [_prefill_spans(batch.chunks)] if batch.chunks else []
-        packed = self.packer.pack(decode, *prefill)
-        sampled = _sampled_rows(batch, packed)
-        hidden_ND = self._forward(packed, None if self.speculator else sampled[1])
-        new = self._sample(*sampled, hidden_ND)
-        if self.speculator is not None:
-            self.speculator.draft(packed, hidden_ND, new)
-        self._fork(batch.chunks)
+        with self._on_device():
+            packed = self.packer.pack(decode, *prefill)
+            sampled = _sampled_rows(batch, packed)
+            hidden_ND = self._forward(packed, None if self.speculator else sampled[1])
+            new = self._sample(*sampled, hidden_ND)
+            if self.speculator is not None:
+                self.speculator.draft(packed, hidden_ND, new)
+            self._fork(batch.chunks)
         return new
+
+    def _on_device(self) -> contextlib.AbstractContextManager[object]:
+        """The model's GPU as the thread's current one: Triton launches and recordings use it."""
+        device = self.packer.device
+        return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
     def _forward(self, packed: PackedStep, wanted: np.ndarray | None) -> torch.Tensor:
         """Hidden states [N, D]; of those that are not wanted there may be none."""
+        token_ids = self.input_batch.token_ids[packed.slots, packed.positions]
+        if self.graphs is not None and (hidden := self.graphs.run(token_ids, packed)) is not None:
+            return hidden
         inputs = (
-            self.packer.to_device(self.input_batch.token_ids[packed.slots, packed.positions])[None],
+            self.packer.to_device(token_ids)[None],
             self.packer.to_device(packed.positions)[None],
             self.kv_cache.bind(packed.metadata, wanted),
         )

@@ -10,8 +10,10 @@ import torch
 
 from r1.engine.input_batch import InputBatch
 from r1.engine.kv_cache import AttentionBucket, AttentionMetadata, PagedKVCache
+from r1.engine.paged_attention import PagedPlan, plan_pages
 from r1.engine.spans import Spans, joined
 from r1.engine.tiled_attention import TiledPlan, continue_plan, plan_tiles
+from r1.kernels.on_gpu import tile_tokens
 from r1.models.attention import steps_within
 from r1.models.exact_attention import QueryTiles
 
@@ -33,7 +35,7 @@ class PackedStep:
     positions: np.ndarray
     firsts: np.ndarray
     write_slots: torch.Tensor
-    metadata: AttentionMetadata | TiledPlan
+    metadata: AttentionMetadata | TiledPlan | PagedPlan
 
 
 class StepPacker:
@@ -86,6 +88,10 @@ class StepPacker:
         elif self.is_exact:
             spans = joined([spans for _, spans in parts])
             metadata = AttentionMetadata(device_slots, self._query_tiles(spans))
+        elif self.kv_cache.paged is not None:
+            table = self.input_batch.block_table
+            num_tokens = tile_tokens(self.kv_cache.num_heads_per_group, self.dtype)
+            metadata = plan_pages(write_slots, parts, table, self.block_size, num_tokens)
         else:
             buckets = [bucket for part in parts for bucket in self._buckets(*part)]
             metadata = AttentionMetadata(device_slots, buckets)

@@ -6,12 +6,17 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from r1.kernels.differentiable import TrainingKernels, training_kernels_of
 from r1.kernels.native import kernel_functions
+from r1.kernels.on_gpu import gpu_kernels_for
+
+if TYPE_CHECKING:
+    from r1.kernels.triton_layers import GpuKernels
 
 # As in vectors.h: tokens of a cache's tile, queries that share what they read, the widest head.
 TILE_TOKENS, MAX_QUERIES, MAX_HEAD_DIM = 16, 24, 256
@@ -22,10 +27,12 @@ _MAX_ROWS_WITH_AMX = 16
 _MAX_DOT_ROWS = 16
 
 
-def kernels_for(values: Tensor) -> Kernels | TrainingKernels | None:
-    """The kernels where they serve: on a CPU, in their dtypes; with gradients where wanted."""
+def kernels_for(values: Tensor) -> Kernels | TrainingKernels | GpuKernels | None:
+    """The kernels where they serve: in their dtypes, on a CPU with gradients where wanted."""
     if values.device.type == "cpu" and torch.is_grad_enabled():
         return training_kernels_of(values.dtype)
+    if values.device.type == "cuda":
+        return gpu_kernels_for(values)
     return inference_kernels_for(values)
 
 
