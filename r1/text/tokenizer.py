@@ -28,6 +28,9 @@ from r1.untrusted_files import check_file, read_json_object, read_text
 
 # The largest in use has 35 MB and 262,144 tokens.
 _MAX_TOKENIZER_BYTES = 200_000_000
+# Characters. A batch is encoded by other threads, for which the caller waits: milliseconds
+# where all cores are busy, as beside an engine.
+_LONGEST_HERE = 4096
 _MAX_TOKEN_ID = 1 << 24
 
 
@@ -170,7 +173,10 @@ class Tokenizer:
         if isinstance(allow_special, bool):
             backend = self.backend if allow_special else self._plain_backend
             try:
-                encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+                if sum(map(len, texts)) <= _LONGEST_HERE:
+                    encodings = [backend.encode(text, add_special_tokens=False) for text in texts]
+                else:
+                    encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
             except TypeError:
                 _refuse_surrogates(texts)
                 raise
