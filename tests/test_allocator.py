@@ -5,7 +5,8 @@ import sys
 
 _SCRIPT = """
 import resource, torch
-from r1.allocator import give_back_freed_memory, keep_freed_memory
+from r1.allocator import (
+    give_back_freed_memory, give_back_large_blocks, keep_freed_memory, resident_bytes)
 def faults():
     for _ in range(16): torch.ones(2**24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -13,15 +14,17 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 plain = faults()
 print(keep_freed_memory(), plain, faults())
-def resident():
-    fields = open("/proc/self/statm").read().split()
-    return int(fields[1])
 held = [torch.ones(2**20) for _ in range(64)]
-before = resident()
+before = resident_bytes()
 del held[::2]
-kept = resident()
+kept = resident_bytes()
 give_back_freed_memory()
-print(before - kept, before - resident(), held[0].sum().item())
+print(before - kept, before - resident_bytes(), held[0].sum().item())
+give_back_large_blocks()
+held = [torch.ones(2**20) for _ in range(64)]
+before = resident_bytes()
+del held[::2]
+print(before - resident_bytes())
 """
 
 
@@ -34,4 +37,5 @@ def test_memory_that_is_freed_is_not_asked_for_again():
         return
     assert int(out[2]) < 1000 < int(out[1]) / 10  # 4 x 16,384 pages, or none
     # Of 64 x 1,024 pages every other block is free, between two that are not.
-    assert abs(int(out[3])) < 1000 and int(out[4]) > 30_000 and float(out[5]) == 2**20
+    assert abs(int(out[3])) < 2**22 < 2**26 < int(out[4]) and float(out[5]) == 2**20
+    assert int(out[6]) > 2**26  # of the 2**27 that are freed, at once

@@ -149,7 +149,8 @@ def run_steps(run: RunFolder, config: LoopConfig, model: nn.Module, training: Tr
     to other data, and when a loss or gradient is not finite: that step is not applied
     and its batch is in `failed_batch.json`.
     """
-    keep_freed_memory()
+    if config.max_memory_bytes is None:
+        keep_freed_memory()
     lengths = [row.num_tokens for row in training.rows]
     plan = BatchPlan.of(lengths, config)
     optimizer = Optimizer(model, config, plan.total_steps)

@@ -3,11 +3,14 @@ what keeps it to a bound."""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from r1.allocator import give_back_freed_memory, give_back_large_blocks, resident_bytes
+from r1.atomic_files import write_json
 from r1.engine.engine import EngineConfig
 from r1.engine.open_model import choose_device, fastest_dtype
 from r1.evaluation.run_evaluate import EvaluateConfig
@@ -24,31 +27,40 @@ VerbConfig = LoopConfig | GrpoConfig | SampleConfig | EvaluateConfig
 Bounded = TypeVar("Bounded", bound=LoopConfig | GrpoConfig)
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Python, torch and its libraries.
-_RUNTIME_BYTES = 300_000_000
+# Python, torch, its libraries and a tokenizer, where the run's own cannot be measured yet.
+_RUNTIME_BYTES = 340_000_000
+# What is read of the libraries' code, and kept in small blocks, from the first step on.
+_FIRST_STEP_BYTES = 64_000_000
+_PLAN_FILE = "memory_plan.json"
+_FITTED = ("micro_batch_tokens", "moments_dtype", "activation_checkpointing")
 # Products of matrices with fewer rows take longer a row.
 _FULL_SPEED_TOKENS = 512
 
 
-def estimate_memory(config: VerbConfig, model: ModelConfig) -> dict[str, int]:
-    """Bytes by purpose, at most about; activations are the roughest part.
+def estimate_memory(
+    config: VerbConfig, model: ModelConfig, runtime_bytes: int = _RUNTIME_BYTES
+) -> dict[str, int]:
+    """Bytes by purpose at the moment that takes the most, in the midst of an update.
 
     The engine samples from the very weights that are trained, so it adds a KV cache
-    and no copy. Models other than `config.model` (reward models, another reference)
-    are taken to be of its size.
+    and no copy; the cache stays while the weights are updated. What a step of the engine
+    computes with is less than the update's, and gone by then. Models other than
+    `config.model` (reward models, another reference) are taken to be of its size.
     """
     parameters = num_parameters(model)
     size = _weight_bytes(config, model)
     parts = {"weights": parameters * size}
     if isinstance(config, LoopConfig | GrpoConfig):
         parts |= _training_parts(config, model, parameters, size)
+        parts["runtime"] = runtime_bytes
     if isinstance(config, GrpoConfig):
         parts["reference"] = parameters * size if config.kl_coefficient else 0
         parts["reward models"] = parameters * size * len(config.reward_models)
-        num_replies = config.group_size * config.questions_per_step * config.updates_per_rollout
-        parts["KV cache"] = _kv_cache_bytes(
-            config.engine, model, size, num_replies * config.longest_reply
-        )
+        num_questions = config.questions_per_step * config.updates_per_rollout
+        # A prompt for each question, taken to be as long as a reply, and the ends of two blocks.
+        reply_tokens = config.longest_reply + 2 * config.engine.block_size
+        num_tokens = num_questions * (config.group_size + 1) * reply_tokens
+        parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_tokens)
     elif isinstance(config, SampleConfig):
         num_tokens = config.prompts_per_batch * config.samples_per_prompt * config.max_tokens
         parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_tokens)
@@ -83,15 +95,34 @@ def format_bytes(num_bytes: int) -> str:
 def fit_memory(config: Bounded, model: LanguageModel | SequenceScorer, longest: int) -> Bounded:
     """The config that keeps the run of this model to `max_memory_bytes`; see `within_bound`.
 
-    Logs what the bound has changed, and tells the model whether its layers are kept.
+    What the process takes now, without the weights, is measured. Logs what the bound has
+    changed and keeps it in the run's folder, so that a resumed run makes the same steps
+    whatever it measures. Tells the model whether its layers are kept, and the process to
+    give back what it frees.
     """
+    bound = config.max_memory_bytes
+    if bound is None:
+        model.model.is_checkpointed = config.activation_checkpointing
+        return config
+    give_back_large_blocks()
+    path = config.output / _PLAN_FILE
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     dtype = str(model.dtype).removeprefix("torch.")
-    fitted = within_bound(config.model_copy(update={"dtype": dtype}), model.config, longest)
-    fitted = fitted.model_copy(update={"dtype": config.dtype})
+    resolved = config.model_copy(update={"dtype": dtype})
+    if kept.get("max_memory_bytes") != bound:
+        fitted = within_bound(resolved, model.config, longest, _measure_runtime(model))
+        kept = {name: getattr(fitted, name) for name in ("max_memory_bytes", *_FITTED)}
+        config.output.mkdir(parents=True, exist_ok=True)
+        write_json(path, kept)
+    fitted = config.model_copy(update={name: kept[name] for name in _FITTED})
     if changes := describe_changes(config, fitted):
         logging.getLogger(__name__).warning("max_memory_bytes sets %s", changes)
     model.model.is_checkpointed = fitted.activation_checkpointing
-    return fitted if changes else config
+    if isinstance(config, GrpoConfig):
+        cache = {"kv_cache_bytes": estimate_memory(resolved, model.config)["KV cache"]}
+        engine = config.engine.model_copy(update=cache)
+        fitted = fitted.model_copy(update={"engine": engine})
+    return fitted
 
 
 def describe_changes(config: Bounded, fitted: Bounded) -> str:
@@ -100,28 +131,36 @@ def describe_changes(config: Bounded, fitted: Bounded) -> str:
     return ", ".join(f"{name} = {value}" for name, value, before in pairs if value != before)
 
 
-def within_bound(config: Bounded, model: ModelConfig, longest: int) -> Bounded:
+def within_bound(
+    config: Bounded, model: ModelConfig, longest: int, runtime_bytes: int = _RUNTIME_BYTES
+) -> Bounded:
     """The config with what it takes to keep to `max_memory_bytes`, the cheapest in time first.
 
     Smaller micro-batches, down to what a forward pass needs to be at full speed; moments in
     bf16; layers computed again in the backward pass; then micro-batches of `longest`, the
-    longest sequence: a pass never has less. Raises ValueError when that is too much. Without
-    a bound the config comes back as it is.
+    longest sequence: a pass never has less. Raises ValueError, with the least that would do,
+    when that is too much. Without a bound the config comes back as it is.
     """
     bound = config.max_memory_bytes
     if bound is None:
         return config
+
+    def plan_of(fitted: Bounded) -> dict[str, int]:
+        return estimate_memory(fitted, model, runtime_bytes)
+
     saving = config
     for saving in _savings(config):
-        fitted = _with_largest_micro_batch(saving, model, longest, _FULL_SPEED_TOKENS)
+        fitted = _with_largest_micro_batch(saving, plan_of, longest, _FULL_SPEED_TOKENS)
         if fitted is not None:
             return fitted
-    fitted = _with_largest_micro_batch(saving, model, longest, 1)
+    fitted = _with_largest_micro_batch(saving, plan_of, longest, 1)
     if fitted is None:
-        least = estimate_memory(saving.model_copy(update={"micro_batch_tokens": longest}), model)
+        least = plan_of(saving.model_copy(update={"micro_batch_tokens": longest}))
+        step = 10**7
         raise ValueError(
-            f"max_memory_bytes ({format_bytes(bound)}) is too little for sequences of {longest:,} "
-            f"tokens: {describe_memory(least)}"
+            f"max_memory_bytes = {bound:,} is too little: with sequences of {longest:,} tokens the "
+            f"run takes at least {-(-sum(least.values()) // step) * step:,} bytes, "
+            f"{describe_memory(least)}"
         )
     return fitted
 
@@ -135,7 +174,7 @@ def _savings(config: Bounded) -> Iterator[Bounded]:
 
 
 def _with_largest_micro_batch(
-    config: Bounded, model: ModelConfig, longest: int, least: int
+    config: Bounded, plan_of: Callable[[Bounded], Mapping[str, int]], longest: int, least: int
 ) -> Bounded | None:
     """That keeps to the bound, of at least `longest`, and of `least` if the config's is."""
     bound = config.max_memory_bytes
@@ -144,11 +183,21 @@ def _with_largest_micro_batch(
     least = max(longest, min(least, tokens))
     while True:
         fitted = config.model_copy(update={"micro_batch_tokens": tokens})
-        if sum(estimate_memory(fitted, model).values()) <= bound:
+        if sum(plan_of(fitted).values()) <= bound:
             return fitted
         if tokens == least:
             return None
         tokens = max(least, tokens * 7 // 8)
+
+
+def _measure_runtime(model: LanguageModel | SequenceScorer) -> int:
+    """What the process takes beside the weights, data included, and will with its first step."""
+    give_back_freed_memory()
+    resident = resident_bytes() if model.device.type == "cpu" else None
+    if resident is None:
+        return _RUNTIME_BYTES
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    return resident - weights + _FIRST_STEP_BYTES
 
 
 def _weight_bytes(config: VerbConfig, model: ModelConfig) -> int:
@@ -164,34 +213,43 @@ def _training_parts(
 ) -> dict[str, int]:
     is_half = size == 2
     is_fp16 = config.dtype == "float16"
-    logits = min(config.micro_batch_tokens * model.vocab_size, MAX_LOGITS)
-    tokens, moment_bytes = config.micro_batch_tokens, _BYTES[config.moments_dtype]
+    kept, passing = _activation_bytes(config, model, size)
     return {
         # Of bf16 the half that the weights have not.
         "fp32 masters": parameters * (4 if is_fp16 else 2) * is_half,
         "gradients": parameters * 4,
-        "moments": parameters * 2 * moment_bytes,
-        "activations": tokens * _activation_bytes_per_token(config, model, size),
-        # A chunk's logits, turned into their gradients in place, and the head's gradient:
-        # its own, and where weights are half-precision the embedding's.
-        "logits": logits * size + model.vocab_size * model.hidden_size * size * (1 + is_half),
-        "runtime": _RUNTIME_BYTES,
+        "moments": parameters * 2 * _BYTES[config.moments_dtype],
+        "activations": kept,
+        "passing": passing,
     }
 
 
-def _activation_bytes_per_token(
+def _activation_bytes(
     config: LoopConfig | GrpoConfig, model: ModelConfig, size: int
-) -> int:
-    """What a layer keeps for its backward pass: the inputs of its norms, products and gate,
-    attention's queries, keys, values and result; or its own input alone."""
-    query = model.num_attention_heads * model.head_dim
+) -> tuple[int, int]:
+    """What is kept for the backward pass, and the most that comes and goes on top of it.
+
+    A layer keeps the inputs of its norms, products and gate, attention's queries, keys, values
+    and result; or its own input alone. Behind the layers stand the last hidden states, their
+    norm's, those that have targets, and the gradients of these.
+    """
+    tokens, query = config.micro_batch_tokens, model.num_attention_heads * model.head_dim
     keys = model.num_key_value_heads * model.head_dim
-    layer = (4 * model.hidden_size + 3 * model.intermediate_size + 2 * query + 2 * keys) * size
+    inputs = tokens * model.hidden_size * size
+    layer = 4 * inputs + tokens * (3 * model.intermediate_size + 2 * query + 2 * keys) * size
     # One layer's backward pass at a time: gradients of keys and values, by head, in fp32.
-    passing = 2 * query * 4 + 4 * model.intermediate_size * size
+    backward = tokens * (2 * query * 4 + 4 * model.intermediate_size * size)
+    kept_layer = layer
     if config.activation_checkpointing:
-        return model.num_hidden_layers * model.hidden_size * size + layer + passing
-    return model.num_hidden_layers * layer + passing
+        kept_layer, backward = inputs, backward + layer
+    kept = model.num_hidden_layers * kept_layer + 4 * inputs
+    head = model.vocab_size * model.hidden_size * size
+    # A chunk's logits become their own gradients; the head's is made with them. Where the
+    # embedding is the head, it waits for the embedding's, and both for their sum, at the very end.
+    logits = min(tokens * model.vocab_size, MAX_LOGITS) * size
+    is_tied = model.tie_word_embeddings
+    most = max(logits + head, backward + head * is_tied, head * (3 if is_tied else 1) - kept)
+    return kept, most
 
 
 def _kv_cache_bytes(

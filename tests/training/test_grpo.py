@@ -139,7 +139,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "dtype": "bfloat16",
         "moments_dtype": "bfloat16",
         "activation_checkpointing": True,
-        "max_memory_bytes": 10**9,
+        "max_memory_bytes": 8 * 10**9,
     },
 }
 
