@@ -77,7 +77,8 @@ def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
 def gpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
     """The same on a GPU: released shapes with random weights (speed does not know them)."""
     targets = [
-        Target(f"{size} shape, random, bf16", models / "tiny", "bfloat16", {"transformers": 256},
+        Target(f"{size} shape, random, bf16", models / "tiny", "bfloat16",
+               {"ours exact": 64, "transformers": 256},
                PRESETS[f"DeepSeek-R1-Distill-Qwen-{size}"].config)
         for size in ("1.5B", "7B")
     ]  # fmt: skip

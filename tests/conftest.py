@@ -19,6 +19,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Without a GPU Triton's kernels run in its interpreter; asked when triton is imported.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+# What Triton 3.9 does unless told otherwise, with a warning.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 # How long one example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("r1", deadline=None)

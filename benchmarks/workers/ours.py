@@ -236,13 +236,15 @@ def train(
 # ---------------------------------------------------------------- the machine, and run folders
 
 
-def limits(device: str, size: int = 2048, num_runs: int = 20) -> dict[str, Any]:
+def limits(device: str, num_runs: int = 20) -> dict[str, Any]:
     """Bytes a second read from memory, and a square matmul's flops a second by dtype.
 
-    The best of some runs: the reading sums a buffer that no cache holds.
+    The best of some runs: the reading sums a buffer that no cache holds. On a GPU both are
+    long enough for launching to be nothing.
     """
-    buffer = torch.ones(2**28, dtype=torch.float32, device=device)
-    found = {"bandwidth": 2**30 / best_seconds(lambda: buffer.sum().item(), num_runs)}
+    count, size = (2**28, 2048) if device == "cpu" else (2**31, 8192)
+    buffer = torch.ones(count, dtype=torch.float32, device=device)
+    found = {"bandwidth": 4 * count / best_seconds(lambda: buffer.sum().item(), num_runs)}
     for dtype in (torch.float32, torch.bfloat16):
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         seconds = best_seconds(lambda left=left, right=right: left @ right, num_runs)
