@@ -25,7 +25,7 @@ help:
 	@echo "make test-page    test the chat page: its own tests, and a real browser (chromium)"
 	@echo "make page         build the chat page of r1 serve (needs Node.js 20.19 or newer)"
 	@echo "make bench        measure against the peers that are there (BENCH_ARGS='--quick steps' for a part)"
-	@echo "make bench-peers  set up transformers, TRL, vLLM and llama.cpp to measure against (5 GB in .bench/)"
+	@echo "make bench-peers  set up transformers, TRL, vLLM, llama.cpp and SGLang to compare with (7 GB in .bench/)"
 	@echo "make lint         set up and check formatting, lint and types"
 	@echo "make format       set up and format the code"
 	@echo "make clean        remove the environment and caches (runs/ stays)"

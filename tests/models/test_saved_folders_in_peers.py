@@ -1,6 +1,6 @@
-"""Folders that we save, opened by vLLM and converted by llama.cpp's own converter.
+"""Folders that we save, opened by vLLM and SGLang and converted by llama.cpp's own converter.
 
-make bench-peers BENCH_PEERS=vllm        or R1_VLLM_PYTHON=/path/to/python
+make bench-peers BENCH_PEERS='vllm sglang'   or R1_VLLM_PYTHON, R1_SGLANG_PYTHON=/path/to/python
 R1_LLAMA_CPP=/path/to/llama.cpp          a checkout: convert_hf_to_gguf.py and gguf-py/
 python -m pytest tests/models/test_saved_folders_in_peers.py --with peers
 """
@@ -62,7 +62,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "rope_scaling": TINY_YARN,
     },
 }
-GENERATE = """
+VLLM = """
 import json, sys
 import vllm
 folder, dtype, num_tokens, chat = sys.argv[1:]
@@ -70,6 +70,28 @@ llm = vllm.LLM(model=folder, dtype=dtype, max_model_len=128, max_num_seqs=2, enf
 sampling = vllm.SamplingParams(temperature=0, max_tokens=int(num_tokens), ignore_eos=True)
 (found,) = llm.chat(json.loads(chat), sampling, use_tqdm=False)
 print("FOUND", json.dumps([found.prompt_token_ids, list(found.outputs[0].token_ids)]))
+"""
+
+# SGLang's engine on its own PyTorch methods. Its torch_native attention has no prefill for MLA and
+# borrows triton's, which cannot run there: we name SGLang's absorbed MLA, as for its decoding.
+# Its processes start by importing this file again.
+SGLANG = """
+import json, sys
+from sglang.srt.models.deepseek_common import attention_backend_handler as attention
+attention.AttentionBackendRegistry.register("torch_native", attention._dispatch_mla_subtype)
+if __name__ == "__main__":
+    import sglang
+    folder, dtype, num_tokens, chat = sys.argv[1:]
+    limits = {"context_length": 128, "max_running_requests": 2, "max_total_tokens": 512}
+    backend = {"device": "cpu", "attention_backend": "torch_native"}
+    engine = sglang.Engine(model_path=folder, dtype=dtype, log_level="warning", **backend, **limits)
+    tokenizer = engine.tokenizer_manager.tokenizer
+    chat = json.loads(chat)
+    prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    sampling = {"temperature": 0, "max_new_tokens": int(num_tokens), "ignore_eos": True}
+    found = engine.generate(input_ids=prompt, sampling_params=sampling)
+    print("FOUND", json.dumps([prompt, found["output_ids"]]))
+    engine.shutdown()
 """
 
 
@@ -108,15 +130,18 @@ def run(*command: object, **environment: str) -> str:
     return done.stdout
 
 
+def python_of(name: str) -> Path:
+    """The peer's interpreter; skips where there is none."""
+    variable = f"R1_{name.upper()}_PYTHON"
+    python = Path(os.environ.get(variable, ROOT / ".bench" / name / "bin" / "python"))
+    if not python.exists():
+        pytest.skip(f"no {name}: {python} is not there ({variable} names another)")
+    return python
+
+
 @torch.no_grad()
-def test_vllm_opens_it_and_generates_what_we_do(folder: Path) -> None:
-    own = ROOT / ".bench" / "vllm" / "bin" / "python"
-    python = os.environ.get("R1_VLLM_PYTHON", str(own))
-    if not Path(python).exists():
-        pytest.skip(f"no vLLM: {own} is not there and R1_VLLM_PYTHON not set")
-    rows = [{"role": message.role, "content": message.content} for message in CHAT]
-    arguments = (folder, "float32", NUM_TOKENS, json.dumps(rows))
-    output = run(python, "-c", GENERATE, *arguments, VLLM_CPU_KVCACHE_SPACE="1")
+def check_replies(output: str, folder: Path) -> None:
+    """The peer read our prompt's ids, and answered with our best tokens."""
     (line,) = [line for line in output.splitlines() if line.startswith("FOUND ")]
     prompt, generated = json.loads(line.removeprefix("FOUND "))
     model, tokenizer = open_model(str(folder), device="cpu")
@@ -129,6 +154,22 @@ def test_vllm_opens_it_and_generates_what_we_do(folder: Path) -> None:
     drawn_T = logits_TV.gather(1, torch.tensor(generated)[:, None])[:, 0]
     assert (logits_TV.max(1).values - drawn_T).max() < 1e-4
     assert logits_TV.std() > 0.01
+
+
+def arguments(folder: Path) -> tuple[object, ...]:
+    rows = [{"role": message.role, "content": message.content} for message in CHAT]
+    return folder, "float32", NUM_TOKENS, json.dumps(rows)
+
+
+def test_vllm_opens_it_and_generates_what_we_do(folder: Path) -> None:
+    python = python_of("vllm")
+    check_replies(run(python, "-c", VLLM, *arguments(folder), VLLM_CPU_KVCACHE_SPACE="1"), folder)
+
+
+def test_sglang_opens_it_and_generates_what_we_do(folder: Path, tmp_path: Path) -> None:
+    python, script = python_of("sglang"), tmp_path / "generate.py"
+    script.write_text(SGLANG)
+    check_replies(run(python, script, *arguments(folder), SGLANG_USE_CPU_ENGINE="1"), folder)
 
 
 def test_llama_cpp_converts_it_and_we_read_it_back(folder: Path, tmp_path: Path) -> None:
