@@ -3,7 +3,7 @@
     make bench-peers          # BENCH_PEERS='trl vllm' for a part; python benchmarks/peers.py
 
 `trl` (1.5 GB) holds transformers too; `vllm` takes 3.4 GB; `llamacpp` is compiled for this
-machine (13 minutes on two quiet cores); `sglang` (1.5 GB, Python 3.11) opens our saved folders
+machine (13 minutes on two quiet cores); `sglang` (2.4 GB, Python 3.11) opens our saved folders
 in the tests, nothing is measured against it. What is there already is left alone.
 """
 
