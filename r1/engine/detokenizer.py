@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from r1.text.tokenizer import DecodeStream, Tokenizer
+from r1.text.decode_stream import DecodeStream
+from r1.text.tokenizer import Tokenizer
 
 
 class IncrementalDetokenizer:

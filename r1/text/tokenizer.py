@@ -7,7 +7,6 @@ tokens, for which no text can spell one.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -28,10 +27,10 @@ from r1.untrusted_files import check_file, read_json_object, read_text
 
 # The largest in use has 35 MB and 262,144 tokens.
 _MAX_TOKENIZER_BYTES = 200_000_000
+_MAX_TOKEN_ID = 1 << 24
 # Characters. A batch is encoded by other threads, for which the caller waits: milliseconds
 # where all cores are busy, as beside an engine.
 _LONGEST_HERE = 4096
-_MAX_TOKEN_ID = 1 << 24
 
 
 class Tokenizer:
@@ -261,48 +260,6 @@ class Tokenizer:
         if index is None:
             raise ValueError(f"special token {token!r} is not in the tokenizer's vocabulary")
         return index
-
-
-class DecodeStream:
-    """Text of a token stream, only in whole characters.
-
-    The pieces of `push`, joined, with `close` at the end, equal `decode` of all ids.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
-        self._tokenizer = tokenizer
-        self._skipped = tokenizer.skipped_ids if skip_special else frozenset()
-        self._pieces = tokenizer.byte_pieces
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._window: list[int] = []
-        self._window_text = ""
-        self._pending: list[int] = []
-
-    def push(self, ids: Sequence[int]) -> str:
-        """Take more token ids; return the characters that they complete."""
-        ids = [token for token in ids if token not in self._skipped]
-        if self._pieces is None:
-            return self._push_window(ids, is_end=False)
-        size = len(self._pieces)
-        return self._utf8.decode(b"".join(self._pieces[t] for t in ids if t < size))
-
-    def close(self) -> str:
-        """End of the stream: what an unfinished character leaves, as U+FFFD."""
-        if self._pieces is None:
-            return self._push_window([], is_end=True)
-        return self._utf8.decode(b"", final=True)
-
-    def _push_window(self, ids: Sequence[int], *, is_end: bool) -> str:
-        # Other decoders look at neighbours (a leading space, byte fallback), so new
-        # tokens are decoded behind the last ones that gave text, as vLLM does.
-        self._pending += ids
-        text = self._tokenizer.decode(self._window + self._pending, skip_special=False)
-        new = text[len(self._window_text) :]
-        if not new or (new.endswith("\ufffd") and not is_end):
-            return ""
-        self._window, self._pending = self._pending, []
-        self._window_text = self._tokenizer.decode(self._window, skip_special=False)
-        return new
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:

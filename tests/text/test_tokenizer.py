@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
+from r1.text.decode_stream import DecodeStream
 from r1.text.special_tokens import SpecialTokens
-from r1.text.tokenizer import DecodeStream, Tokenizer, load_tokenizer
+from r1.text.tokenizer import Tokenizer, load_tokenizer
 
 EOS, BOS = "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>"
 MARKUP = [EOS, BOS, "<｜User｜>", "<｜Assistant｜>"]
