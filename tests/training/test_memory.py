@@ -136,9 +136,10 @@ SMOLLM2 = replace(
     ("bound", "beta2", "expected"),
     [
         (4 * 10**9, 0.95, (2048, "float32", False)),
-        (3.1 * 10**9, 0.95, (918, "float32", False)),
-        (2.6 * 10**9, 0.95, (918, "bfloat16", False)),
-        (2.4 * 10**9, 0.95, (614, "bfloat16", False)),
+        (3.1 * 10**9, 0.95, (1372, "bfloat16", False)),
+        (2.6 * 10**9, 0.95, (2048, "bfloat16", True)),
+        (2.5 * 10**9, 0.95, (2048, "bfloat16", True)),
+        (2.4 * 10**9, 0.95, (2048, "bfloat16", True)),
         (2.25 * 10**9, 0.95, (2048, "bfloat16", True)),
         (2.15 * 10**9, 0.95, (1792, "bfloat16", True)),
         # Moments in bf16 are not forced on means that they would not follow.
@@ -223,7 +224,8 @@ def test_micro_batches_keep_to_the_bound_or_the_run_is_refused(
     assert fit_memory(config, model, 50) is config
     assert not any(tmp_path.iterdir())
     single = config.model_copy(update={"dtype": "float32"})
-    free = sum(estimate_memory(single, MODEL, 380_000_000).values())
+    # With room for the holes of a heap that keeps what is freed.
+    free = sum(estimate_memory(single, MODEL, 380_000_000, slack=3.5).values())
     assert fit_memory(config.model_copy(update={"max_memory_bytes": free}), model, 50) == (
         config.model_copy(update={"max_memory_bytes": free})
     )
