@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from results_page import machine_lines, write_section
 
+from r1.allocator import keep_freed_memory
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
 from r1.models.architectures import build_model
@@ -217,6 +218,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     args = parser.parse_args()
+    keep_freed_memory()  # as every command does
     torch.set_num_threads(args.threads)
     machine = machine_lines(args.threads)
     compared, differing, preempted, cached = prove(args)
