@@ -1,7 +1,7 @@
 """Folders that we save, opened by vLLM and SGLang and converted by llama.cpp's own converter.
 
 make bench-peers BENCH_PEERS='vllm sglang'   or R1_VLLM_PYTHON, R1_SGLANG_PYTHON=/path/to/python
-R1_LLAMA_CPP=/path/to/llama.cpp          a checkout: convert_hf_to_gguf.py (needs sentencepiece), gguf-py/
+R1_LLAMA_CPP=/path/to/llama.cpp          a checkout; its converter needs sentencepiece
 python -m pytest tests/models/test_saved_folders_in_peers.py --with peers
 """
 
