@@ -47,7 +47,7 @@ def estimate_memory(
     config: VerbConfig,
     model: ModelConfig,
     runtime_bytes: int = _RUNTIME_BYTES,
-    slack: float = 1.0,
+    slack: float = _HEAP_SLACK,
 ) -> dict[str, int]:
     """Bytes by purpose at the moment that takes the most, in the midst of an update.
 
