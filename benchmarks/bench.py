@@ -64,7 +64,7 @@ def cpu_suites(models: Path, is_quick: bool) -> dict[str, Suite]:
         "groups": ("Groups and mixed lengths", lambda b: [
             *groups(b, smollm2), *mixed(b, smollm2), *load(b, smollm2)]),
         "steps": ("Whole GRPO steps", lambda b: [
-            *whole_step(b, smollm2, 8, STEP_SETTINGS), *whole_step(b, tiny, 32)]),
+            *whole_step(b, tiny, 32), *whole_step(b, smollm2, 8, STEP_SETTINGS)]),
         "memory": ("Memory of a GRPO step: SmolLM2-135M, bf16", lambda b: whole_step(
             b, smollm2, 8, MEMORY_SETTINGS, is_compared=False)),
         "updates": ("Updates by length: SmolLM2-135M, bf16", lambda b: [
