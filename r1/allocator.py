@@ -36,7 +36,8 @@ def give_back_large_blocks() -> bool:
 
     As glibc does before it has seen larger ones freed. Memory is then what is alive, with no
     holes between: 0.24 of 0.43 GB of a micro-batch of a 135M model were holes. The kernel
-    clears every block's pages, 15% of a step's time. False where the C library is not glibc.
+    clears every block's pages: that model's step takes half as long again. False where the C
+    library is not glibc.
     """
     return _set({_M_MMAP_THRESHOLD: _LARGE_BLOCK_BYTES, _M_MMAP_MAX: _MAX_LARGE_BLOCKS})
 

@@ -214,6 +214,13 @@ class Tokenizer:
             )
         return pieces
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token stands for, which may be part of a character."""
+        pieces = self.byte_pieces
+        if pieces is not None and token_id < len(pieces):
+            return pieces[token_id]
+        return self.decode([token_id], skip_special=False).encode()
+
     @cached_property
     def _plain_backend(self) -> tokenizers.Tokenizer:
         """The same vocabulary in which no text can spell a special token."""

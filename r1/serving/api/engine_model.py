@@ -188,9 +188,5 @@ class EngineModel:
             yield replace(token, top=tuple(starmap(self._token, others)))
 
     def _token(self, token_id: int, logprob: float) -> TokenLogprob:
-        pieces = self.tokenizer.byte_pieces
-        if pieces is not None and token_id < len(pieces):
-            raw = pieces[token_id]
-        else:
-            raw = self.tokenizer.decode([token_id], skip_special=False).encode()
+        raw = self.tokenizer.token_bytes(token_id)
         return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, -9999.0))

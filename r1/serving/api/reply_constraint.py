@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -40,7 +40,8 @@ class ThoughtTokens:
         self.vocab_size = vocab_size
         self.no_end = np.ones(vocab_size, bool)
         self.no_end[list(tokenizer.eos_ids)] = False
-        self.may_end_tag = np.array([b">" in piece for piece in _pieces(tokenizer, vocab_size)])
+        pieces = map(tokenizer.token_bytes, range(vocab_size))
+        self.may_end_tag = np.array([b">" in piece for piece in pieces])
 
     def encode(self, text: str) -> list[int]:
         """Our own text with its tags as tokens."""
@@ -167,11 +168,3 @@ class ReplyConstraint:
         mask = np.zeros(self._tokens.vocab_size, bool)
         mask[token_id] = True
         return mask
-
-
-def _pieces(tokenizer: Tokenizer, vocab_size: int) -> Iterator[bytes]:
-    """What each id of the model's vocabulary stands for."""
-    pieces = tokenizer.byte_pieces or []
-    yield from pieces[:vocab_size]
-    for token_id in range(len(pieces), vocab_size):
-        yield tokenizer.decode([token_id], skip_special=False).encode()
