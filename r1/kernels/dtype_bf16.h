@@ -37,3 +37,24 @@ INLINE void NAME(store8)(bf16 *p, const float *values, int count) {
     if (count == 8) memcpy(p, rounded, 16);
     else memcpy(p, rounded, count * sizeof *p);
 }
+// Sixteen rows of eight values, given as eight vectors of a value of each row. Each half of a vector
+// is turned over for itself: rows r and r + 8 come out side by side.
+INLINE void NAME(store_turned)(bf16 *p, int64_t stride, const float16 *values) {
+    ushort16 a[8], b[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) a[i] = bf16_lanes(values[i]);
+#pragma GCC unroll 3
+    for (int round = 0; round < 3; round++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) {
+        memcpy(p + r * stride, &a[r], 16);
+        memcpy(p + (r + 8) * stride, (char *)&a[r] + 16, 16);
+    }
+}

@@ -14,3 +14,9 @@ INLINE void NAME(store8)(float *p, const float *values, int count) {
     if (count == 8) memcpy(p, values, 32);
     else memcpy(p, values, count * sizeof *p);
 }
+// Sixteen rows of eight values, given as eight vectors of a value of each row.
+INLINE void NAME(store_turned)(float *p, int64_t stride, const float16 *values) {
+    float16 pairs[8];
+    transpose_eight(values, pairs);
+    for (int r = 0; r < LANES; r++) memcpy(p + r * stride, (float *)pairs + r * 8, 32);
+}

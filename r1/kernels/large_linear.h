@@ -8,7 +8,7 @@
 #if DTYPE_BITS == 16 && defined(__AVX512BF16__)
 #define HAS_LARGE_LINEAR
 // Rows from which turning the weights over pays.
-#define MIN_LARGE_ROWS 160
+#define MIN_LARGE_ROWS 768
 #define STRIP_ROWS 6
 #define STRIP_VECTORS 4
 // Columns of turned weights: an output each, or half of them of what gates.

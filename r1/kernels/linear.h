@@ -1,4 +1,4 @@
-// y = x W^T for a few x, W as checkpoints store it. Included once for each dtype.
+// y = x W^T for up to some hundred x, W as checkpoints store it. Included once for each dtype.
 //
 // Lanes are rows of x: x is transposed in 16-row tiles, a weight is broadcast to all lanes and
 // read once. Every output is one chain of additions over k, whatever M is and whatever else is
@@ -29,22 +29,6 @@ INLINE void NAME(multiply_tile)(const int num_x, const int num_w, float16 acc[][
     }
 }
 
-// [r][m] to [m][r]: out[j] holds rows 2j and 2j + 1, eight outputs each.
-INLINE void NAME(transpose)(const float16 *in, float16 *out) {
-    float16 a[8], b[8];
-    memcpy(a, in, sizeof a);
-#pragma GCC unroll 3
-    for (int round = 0; round < 3; round++) {
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++) {
-            b[2 * r] = __builtin_shufflevector(a[r], a[r + 4], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 4], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-        }
-        memcpy(a, b, sizeof a);
-    }
-    memcpy(out, a, sizeof a);
-}
-
 typedef struct {
     SCALAR *out;
     const SCALAR *bias;
@@ -54,23 +38,23 @@ typedef struct {
 // Write a tile of 16 rows x 8 outputs from (row, column) on; `up` is multiplied to silu(acc).
 INLINE void NAME(write_tile)(const NAME(Target) *target, int64_t row, int64_t column,
                              const float16 *acc, const float16 *up) {
-    float16 values[8], ups[8];
-    NAME(transpose)(acc, values);
-    if (up) {
-        NAME(transpose)(up, ups);
-        for (int j = 0; j < 8; j++)
-            values[j] = values[j] / one_plus_exp_of_minus(values[j]) * ups[j];
+    const int64_t left = target->num_rows - row, width = target->num_outputs - column;
+    const int num_rows = left < LANES ? (int)left : LANES, num_columns = width < 8 ? (int)width : 8;
+    SCALAR *out = target->out + row * target->stride + column;
+    float16 values[8];
+    for (int r = 0; r < 8; r++) {
+        values[r] = up ? acc[r] / one_plus_exp_of_minus(acc[r]) * up[r] : acc[r];
+        if (target->bias && r < num_columns)
+            values[r] += broadcast(NAME(to_float)(target->bias[column + r]));
     }
-    int64_t left = target->num_rows - row, width = target->num_outputs - column;
-    int num_rows = left < LANES ? (int)left : LANES, num_columns = width < 8 ? (int)width : 8;
-    for (int m = 0; m < num_rows; m++) {
-        float y[8];
-        memcpy(y, (float *)values + m * 8, sizeof y);
-        int64_t place = (row + m) * target->stride + column;
-        if (target->bias)
-            for (int i = 0; i < num_columns; i++) y[i] += NAME(to_float)(target->bias[column + i]);
-        NAME(store8)(target->out + place, y, num_columns);
+    if (num_rows == LANES && num_columns == 8) {
+        NAME(store_turned)(out, target->stride, values);
+        return;
     }
+    SCALAR rows[LANES][8];
+    NAME(store_turned)(rows[0], 8, values);
+    for (int m = 0; m < num_rows; m++)
+        memcpy(out + m * target->stride, rows[m], num_columns * sizeof *out);
 }
 
 // The products of up to three row tiles with `num_w` (8 or 16) weight rows from `column` on.
@@ -119,7 +103,7 @@ INLINE void NAME(dot_block)(const int num_x, const STEP *x, int64_t steps, const
 #pragma GCC unroll 2
     for (int v = 0; v < num_x; v++) {
         float16 parts[8], sum = broadcast(0.0f);
-        NAME(transpose)(acc[v], parts);
+        transpose_eight(acc[v], parts);
         for (int j = 0; j < 8; j++) sum += parts[j];
         out[v] = sum + __builtin_shufflevector(sum, sum, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
     }

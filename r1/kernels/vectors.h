@@ -75,6 +75,22 @@ INLINE void transpose_words(uint16x *a) {
     }
 }
 
+// Eight rows of sixteen, turned over: out[j] holds rows 2j and 2j + 1, eight outputs each.
+INLINE void transpose_eight(const float16 *in, float16 *out) {
+    float16 a[8], b[8];
+    memcpy(a, in, sizeof a);
+#pragma GCC unroll 3
+    for (int round = 0; round < 3; round++) {
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            b[2 * r] = __builtin_shufflevector(a[r], a[r + 4], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 4], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    memcpy(out, a, sizeof a);
+}
+
 // Rows [count, size] of words to columns: to[k * width + r]. Up to sixteen; the last stands for
 // those that are missing.
 static void turn_rows(uint32_t *to, int64_t width, const uint32_t *rows, int64_t count, int64_t size) {
