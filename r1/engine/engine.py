@@ -378,7 +378,7 @@ class Engine:
                 )
             if is_streaming:
                 assert sequence.detokenizer is not None
-                sequence.stream = ReplyStream(sequence.detokenizer, options)
+                sequence.stream = ReplyStream(sequence.detokenizer, options, prompt)
             self._num_arrivals += 1
             group.sequences.append(sequence)
         return group

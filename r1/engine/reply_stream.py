@@ -8,7 +8,7 @@ import numpy as np
 
 from r1.engine.detokenizer import IncrementalDetokenizer
 from r1.engine.outputs import StepOutput
-from r1.engine.stream_options import StreamOptions
+from r1.engine.stream_options import NUM_TOKENS_BEFORE, StreamOptions
 from r1.records import Sample
 
 
@@ -18,11 +18,14 @@ class ReplyStream:
     `has_begun`: there has been text, which space alone is not.
     """
 
-    def __init__(self, detokenizer: IncrementalDetokenizer, options: StreamOptions) -> None:
+    def __init__(
+        self, detokenizer: IncrementalDetokenizer, options: StreamOptions, prompt_ids: np.ndarray
+    ) -> None:
         self.num_shown = 0
         self.has_begun = False
         self._detokenizer = detokenizer
         self._options = options
+        self._ids_before = prompt_ids[-NUM_TOKENS_BEFORE:]
         # Of the tokens not shown yet: texts where stop strings are searched, alternatives.
         self._texts: list[str] = []
         self._alternatives: list[tuple[tuple[int, float], ...]] = []
@@ -67,10 +70,11 @@ class ReplyStream:
 
     def _cuts(self, ids: np.ndarray) -> list[int]:
         """Where outputs end: behind each token that ends one, and behind the last."""
-        ends = self._options.ends_output
-        if ends is None:
+        if self._options.ends_output is None:
             return [len(ids)]
-        cuts = (np.flatnonzero(ends[ids]) + 1).tolist()
+        seen, num_before = np.concatenate((self._ids_before, ids)), len(self._ids_before)
+        self._ids_before = seen[-NUM_TOKENS_BEFORE:]
+        cuts = (np.flatnonzero(self._options.ends_output(seen)[num_before:]) + 1).tolist()
         return cuts if cuts and cuts[-1] == len(ids) else [*cuts, len(ids)]
 
     def _text(self, ids: np.ndarray, start: int, stop: int, sample: Sample | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,14 +27,19 @@ class TokenConstraint(Protocol):
         ...
 
 
+# Tokens before the new ones that `ends_output` sees too.
+NUM_TOKENS_BEFORE = 8
+
+
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
     """`random_stream` names the random numbers in place of the request's id, so that a seed
     repeats a reply whatever its id. `num_top_logprobs` alternatives come with each token.
-    `ends_output` (bool [V]) are tokens behind which an output ends, though more have come.
+    `ends_output` says behind which tokens an output ends though more have come: bool [N] of N
+    token ids that follow each other, the new ones behind at most NUM_TOKENS_BEFORE others.
     """
 
     constraint: TokenConstraint | None = None
     random_stream: str = ""
     num_top_logprobs: int = 0
-    ends_output: np.ndarray | None = None
+    ends_output: Callable[[np.ndarray], np.ndarray] | None = None

@@ -285,7 +285,13 @@ def test_what_is_held_back_comes_whole(
     ends[engine.tokenizer.encode(">", allow_special=False)] = True
     asked = request(stop=stop)
     (one_by_one,) = engine.generate([asked])[0]
-    engine.add_request(asked, StreamOptions(num_top_logprobs=2, ends_output=ends))
+    seen: list[np.ndarray] = []
+
+    def ends_output(ids: np.ndarray) -> np.ndarray:
+        seen.append(ids)
+        return ends[ids]
+
+    engine.add_request(asked, StreamOptions(num_top_logprobs=2, ends_output=ends_output))
     outputs: list[StepOutput] = []
     for number in range(1, 99):
         outputs += engine.step(holds_back=number % tick != 0)
@@ -300,6 +306,13 @@ def test_what_is_held_back_comes_whole(
         assert stop or ">" not in output.new_text[:-1]
         for token_id, top in zip(output.new_token_ids, output.top_logprobs, strict=True):
             assert [top[0][0], len(top)] == [token_id, 2]
+    # It is asked about the new tokens behind the last ones before them, the prompt's too.
+    shown = list(asked.prompt_ids)
+    for ids in seen:
+        num_new = next(n for n in range(1, len(ids) + 1) if len(ids) - n == min(8, len(shown)))
+        assert ids[:-num_new].tolist() == shown[-8:]
+        shown += ids[-num_new:].tolist()
+    assert shown == [*asked.prompt_ids, *one_by_one.token_ids]
     # Each token is shown until there is text, and then nothing before its time.
     texts = [output.new_text for output in outputs]
     first = next((i for i, text in enumerate(texts) if text.strip()), len(texts) - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 from r1.serving.api import rules, wire
 from r1.serving.api.errors import ApiError, json_bytes
+from r1.serving.api.ids import new_id
 from r1.serving.api.live_response import LiveResponse
 from r1.serving.api.model_side import ModelPrompt, ReplySettings
 from r1.serving.api.replies import Delta, ReplyReader
@@ -52,7 +52,7 @@ def _replies(
     service: Service, body: ChatRequest, plan: rules.ChatPlan, prompt: ModelPrompt
 ) -> list[Reply]:
     settings = service.settings
-    request_id, seed = uuid.uuid4().hex, rules.seed_of(body)
+    request_id, seed = new_id(), rules.seed_of(body)
     max_tokens = body.max_completion_tokens or body.max_tokens
     sampling = rules.sampling_of(body, settings, max_tokens)
     prefix = plan.chat.prefix

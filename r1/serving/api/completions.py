@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from r1.serving.api import rules, wire
 from r1.serving.api.errors import ApiError, json_bytes
+from r1.serving.api.ids import new_id
 from r1.serving.api.live_response import LiveResponse
 from r1.serving.api.model_side import ModelPrompt, ReplySettings, TokenLogprob
 from r1.serving.api.replies import ReplyReader
@@ -41,7 +41,7 @@ def answer_completion(service: Service, body: CompletionRequest) -> LiveResponse
 
 
 def _replies(service: Service, body: CompletionRequest, prompts: list[ModelPrompt]) -> list[Reply]:
-    request_id, seed = uuid.uuid4().hex, rules.seed_of(body)
+    request_id, seed = new_id(), rules.seed_of(body)
     sampling = rules.sampling_of(body, service.settings, body.max_tokens)
     num_choices = body.n or 1
     return [

@@ -92,8 +92,8 @@ class EngineModel:
             first_sample_index=settings.sample_index,
         )
         num_top = settings.num_top_logprobs or 0
-        # What may end a tag ends an output: tokens beyond it may be of another part of the reply.
-        options = StreamOptions(constraint, _RANDOM_STREAM, num_top, self._tokens.may_end_tag)
+        # A tag ends an output: tokens beyond it are of another part of the reply.
+        options = StreamOptions(constraint, _RANDOM_STREAM, num_top, self._tokens.end_tags)
         buffer = self._thread.submit(request, options)
         try:
             is_finished = False

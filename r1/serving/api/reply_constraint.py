@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,6 +23,7 @@ ANSWER_BREAK = "\n\n"
 _LOOP_INTERVAL = 32
 _LONGEST_CHARACTER_TOKENS = 4
 _LONGEST_TAG_TOKENS = 8
+_THOUGHT_TAG = re.compile("|".join(map(re.escape, (THINK_OPEN, THINK_CLOSE))).encode())
 _NEVER = 2**62
 
 
@@ -40,12 +42,20 @@ class ThoughtTokens:
         self.vocab_size = vocab_size
         self.no_end = np.ones(vocab_size, bool)
         self.no_end[list(tokenizer.eos_ids)] = False
-        pieces = map(tokenizer.token_bytes, range(vocab_size))
-        self.may_end_tag = np.array([b">" in piece for piece in pieces])
+        self._pieces = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
 
     def encode(self, text: str) -> list[int]:
         """Our own text with its tags as tokens."""
         return self.tokenizer.encode(text, allow_special=REASONING_TAGS)
+
+    def end_tags(self, ids: np.ndarray) -> np.ndarray:
+        """In which of these tokens (bool [N]) a thought's tag ends, whatever it is cut into."""
+        pieces = [self._pieces[token_id] for token_id in ids.tolist()]
+        is_end = np.zeros(len(ids), bool)
+        places = [match.end() for match in _THOUGHT_TAG.finditer(b"".join(pieces))]
+        if places:
+            is_end[np.searchsorted(np.cumsum([len(piece) for piece in pieces]), places)] = True
+        return is_end
 
     def is_tag(self, reply_ids: Sequence[int], tag: str) -> bool:
         """Whether the reply's last token completes `tag`."""

@@ -7,13 +7,13 @@ is forced to begin. Earlier thoughts are dropped, as the model's template does i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r1.records import Message, SamplingParams, ToolCall
 from r1.serving.api.errors import ApiError
+from r1.serving.api.ids import new_seed
 from r1.serving.api.model_side import AnswerForm, ChatInput, ReplyPrefix
 from r1.serving.api.requests import ChatRequest, MessageIn, NamedTool, SamplingFields
 from r1.serving.api.settings import ServerSettings
@@ -92,7 +92,7 @@ def sampling_of(
 
 def seed_of(body: SamplingFields) -> int:
     """The seed that was given, or a new one."""
-    return int.from_bytes(os.urandom(4), "big") if body.seed is None else body.seed
+    return new_seed() if body.seed is None else body.seed
 
 
 def fold_system(messages: Sequence[Message]) -> tuple[list[Message], bool]:

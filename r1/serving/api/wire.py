@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from r1.records import ToolCall
 from r1.serving.api.errors import json_bytes
+from r1.serving.api.ids import new_id
 from r1.serving.api.model_side import TokenLogprob
 from r1.serving.api.replies import Delta, TokenCounts
 
@@ -18,7 +18,7 @@ DONE = b"data: [DONE]\n\n"
 def envelope(kind: str, prefix: str, model: str) -> dict[str, Any]:
     """What all parts of one reply begin with."""
     return {
-        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "id": f"{prefix}-{new_id()}",
         "object": kind,
         "created": int(time.time()),
         "model": model,
@@ -47,7 +47,7 @@ def tool_calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     """Calls, each with a new id."""
     return [
         {
-            "id": f"call_{uuid.uuid4().hex[:24]}",
+            "id": f"call_{new_id()[:24]}",
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments},
         }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from r1.engine.engine import Engine, EngineConfig
@@ -16,6 +18,7 @@ from r1.serving.api.pacing import Ticks, tick_seconds
 from r1.serving.api.replies import Delta, ReplyReader
 from r1.serving.api.reply_constraint import ThoughtTokens
 from r1.serving.api.settings import ServerSettings
+from r1.text.reasoning import REASONING_TAGS
 from r1.text.tokenizer import Tokenizer
 from tests.serving.api.conftest import TINY
 from tests.serving.api.reply_cases import REPLY_CASES, ReplyCase
@@ -55,24 +58,47 @@ def read(case: ReplyCase, chunks: list[ModelChunk]) -> tuple[Delta, Any]:
 
 @pytest.mark.parametrize("case", REPLY_CASES.values(), ids=list(REPLY_CASES))
 def test_tokens_read_together_count_as_one_by_one(case: ReplyCase) -> None:
-    """As the engine puts them out: behind what may end a tag an output ends."""
+    """As the engine puts them out: behind a thought's tag an output ends."""
     end = ModelChunk("", 0, finish_reason="stop")
 
     def chunk(text: str) -> ModelChunk:
         logprobs = [TokenLogprob(char, b"", -1.0) for char in text]
         return ModelChunk(text, len(text), logprobs=tuple(logprobs))
 
-    runs = re.findall(r"(?s)[^>]*>|[^>]+", case.raw)
+    runs = re.findall(r"(?s).*?</?think>|.+", case.raw)
     assert "".join(runs) == case.raw
     assert read(case, [*map(chunk, runs), end]) == read(case, [*map(chunk, case.raw), end])
 
 
-def test_what_may_end_a_tag(tiny_tokenizer: Tokenizer) -> None:
+TAGGED_TEXTS = [
+    "<think>a > b, c>>d</think>so <b>5</b>",
+    "a</think></think>>b",
+    "día <think></thi</think>nk> 🙂<think",
+    "<<think>></ think></think",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", TAGGED_TEXTS)
+@pytest.mark.parametrize("cut", ["tags", "words", "characters"])
+def test_where_a_tag_ends(tiny_tokenizer: Tokenizer, text: str, cut: str) -> None:
     tokens = ThoughtTokens(tiny_tokenizer, tiny_tokenizer.vocab_size + 3)
-    for token_id, may_end in enumerate(tokens.may_end_tag[: tiny_tokenizer.vocab_size]):
-        text = tiny_tokenizer.decode([token_id], skip_special=False)
-        assert may_end == (">" in text), (token_id, text)
-    assert not tokens.may_end_tag[-3:].any()
+    parts = re.split("()" if cut == "characters" else "( )", text)
+    allowed = REASONING_TAGS if cut == "tags" else False
+    ids = [i for part in parts for i in tiny_tokenizer.encode(part, allow_special=allowed)]
+    num_tags = [0]
+    for end in range(1, len(ids) + 1):
+        so_far = tiny_tokenizer.decode(ids[:end], skip_special=False)
+        num_tags.append(len(re.findall("</?think>", so_far)))
+    expected = [after > before for before, after in pairwise(num_tags)]
+    assert tokens.end_tags(np.array(ids, np.int64)).tolist() == expected
+    assert sum(expected) == len(re.findall("</?think>", text))
+
+
+def test_a_token_that_no_text_has_ends_no_tag(tiny_tokenizer: Tokenizer) -> None:
+    tokens = ThoughtTokens(tiny_tokenizer, tiny_tokenizer.vocab_size + 3)
+    beyond = np.arange(tiny_tokenizer.vocab_size, tiny_tokenizer.vocab_size + 3)
+    assert not tokens.end_tags(beyond).any()
 
 
 def test_the_engine_is_opened_by_the_thread_that_steps_it() -> None:
