@@ -196,7 +196,8 @@ class BoundTiledCache:
         _, tiles_per_block, num_groups = self.layers[0].shape[:3]
         sizes = (len(weights.table), hidden_size, weights.num_heads, num_groups)
         sizes += (rotation[0].shape[-1], weights.inner_size, weights.bits, num_tokens, len(wanted))
-        sizes += (kernels.max_dot_rows, tiles_per_block, len(plan.phases) - 1, plan.num_states)
+        sizes += (0 if weights.is_exact else kernels.max_dot_rows, tiles_per_block)
+        sizes += (len(plan.phases) - 1, plan.num_states, weights.is_exact)
         shape = np.array((*sizes, torch.get_num_threads()), np.int64)
         step = (plan.write_slots, plan.tables, plan.items, plan.phases, plan.limits, wanted)
         kernels.c_layers(

@@ -62,6 +62,9 @@ class TrainingKernels:
         """Rotate the pairs (i, i + K/2) of every head; heads may be a slice of a wider row."""
         return _Rotate.apply(heads_NHK, cos_NK, sin_NK, self)
 
+    def for_all_layers(self, *sizes: int) -> None:
+        """Nothing: gradients go layer by layer."""
+
     def gate(self, gate: Tensor, up: Tensor) -> Tensor:
         """silu(gate) * up."""
         if gate.numel() % _LANES:

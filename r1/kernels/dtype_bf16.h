@@ -29,6 +29,10 @@ INLINE float16 NAME(step)(float16 acc, uint16x lanes, uint32_t pair) {
     return acc + (float16)(lanes & 0xffff0000u) * high;
 #endif
 }
+// To what the dtype can hold, and back.
+INLINE float16 NAME(rounded)(float16 x) {
+    return (float16)(__builtin_convertvector(bf16_lanes(x), uint16x) << 16);
+}
 INLINE void NAME(store8)(bf16 *p, const float *values, int count) {
     float padded[LANES] = {0};
     bf16 rounded[LANES];

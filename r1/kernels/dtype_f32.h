@@ -10,6 +10,8 @@ INLINE float NAME(from_float)(float x) { return x; }
 INLINE float16 NAME(load_steps)(const float *p) { return load_f32(p); }
 INLINE float16 NAME(step_lanes)(float16 acc, float16 a, float16 b) { return acc + a * b; }
 INLINE float16 NAME(step)(float16 acc, float16 lanes, float value) { return acc + lanes * value; }
+// To what the dtype can hold, and back.
+INLINE float16 NAME(rounded)(float16 x) { return x; }
 INLINE void NAME(store8)(float *p, const float *values, int count) {
     if (count == 8) memcpy(p, values, 32);
     else memcpy(p, values, count * sizeof *p);

@@ -172,6 +172,10 @@ class Kernels:
         )
         return out
 
+    def for_all_layers(self, *sizes: int) -> Kernels:
+        """See LayerKernels."""
+        return self
+
     def gate(self, gate: Tensor, up: Tensor) -> Tensor:
         """silu(gate) * up, written over `gate`; both in one piece."""
         size = gate.shape[-1]

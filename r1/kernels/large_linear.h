@@ -73,8 +73,7 @@ static void put_strip(const Target_bf16 *target, int64_t row, int64_t first, int
         for (int v = 0; v < num_vectors && column + v * LANES < target->num_outputs; v++) {
             const int64_t n = column + v * LANES;
             float16 value = acc[r][v];
-            if (is_gated)
-                value = value / one_plus_exp_of_minus(value) * acc[r][v + STRIP_VECTORS / 2];
+            if (is_gated) value = gated_bf16(target, value, acc[r][v + STRIP_VECTORS / 2]);
             put_outputs(target->out + (row + r) * target->stride + n, value,
                         target->bias ? target->bias + n : NULL, target->num_outputs - n);
         }

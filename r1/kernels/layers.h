@@ -12,7 +12,7 @@
 typedef struct {
     int64_t num_layers, hidden_size, num_heads, num_groups, head_dim, inner_size, bits;
     int64_t num_tokens, num_wanted, max_dot_rows, tiles_per_block, num_phases, num_states;
-    int64_t num_threads;
+    int64_t rounds_gate, num_threads;
 } LayersShape;
 #endif
 
@@ -89,6 +89,7 @@ static NAME(Product) NAME(product_at)(const NAME(Step) *step, int64_t index) {
     product.num_rows = shape->num_tokens;
     product.bits = shape->bits;
     product.max_dot_rows = shape->max_dot_rows;
+    product.rounds_gate = shape->rounds_gate;
     NAME(plan_product)(&product);
     return product;
 }

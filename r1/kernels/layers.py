@@ -16,7 +16,8 @@ from r1.kernels.quantized import QuantizedKernels
 class LayerWeights:
     """Addresses: those of every layer in the order of `Layer` in layers.h, and of the last norm.
 
-    Valid as long as the weights stay where they are.
+    Valid as long as the weights stay where they are. `is_exact`: with the bits of exact mode,
+    where a row does not depend on its batch and the products that gate are rounded before.
     """
 
     table: np.ndarray
@@ -26,6 +27,7 @@ class LayerWeights:
     inner_size: int
     eps: float
     scale: float
+    is_exact: bool
 
 
 def layer_addresses(

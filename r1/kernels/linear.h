@@ -32,8 +32,17 @@ INLINE void NAME(multiply_tile)(const int num_x, const int num_w, float16 acc[][
 typedef struct {
     SCALAR *out;
     const SCALAR *bias;
-    int64_t stride, num_rows, num_outputs;
+    int64_t stride, num_rows, num_outputs, rounds_gate;
 } NAME(Target);
+
+// silu(gate) * up; with `rounds_gate` of the rounded products, as if they had been stored before.
+INLINE float16 NAME(gated)(const NAME(Target) *target, float16 gate, float16 up) {
+    if (target->rounds_gate) {
+        gate = NAME(rounded)(gate);
+        up = NAME(rounded)(up);
+    }
+    return gate / one_plus_exp_of_minus(gate) * up;
+}
 
 // Write a tile of 16 rows x 8 outputs from (row, column) on; `up` is multiplied to silu(acc).
 INLINE void NAME(write_tile)(const NAME(Target) *target, int64_t row, int64_t column,
@@ -43,7 +52,7 @@ INLINE void NAME(write_tile)(const NAME(Target) *target, int64_t row, int64_t co
     SCALAR *out = target->out + row * target->stride + column;
     float16 values[8];
     for (int r = 0; r < 8; r++) {
-        values[r] = up ? acc[r] / one_plus_exp_of_minus(acc[r]) * up[r] : acc[r];
+        values[r] = up ? NAME(gated)(target, acc[r], up[r]) : acc[r];
         if (target->bias && r < num_columns)
             values[r] += broadcast(NAME(to_float)(target->bias[column + r]));
     }
@@ -128,7 +137,7 @@ static void NAME(dot_rows)(const NAME(Target) *target, const SCALAR *x, int64_t 
         if (up && count == 1) NAME(dot_block)(1, from, steps, ups, ahead[1], gates);
         if (up && count == 2) NAME(dot_block)(2, from, steps, ups, ahead[1], gates);
         for (int v = 0; v < count; v++) {
-            float16 value = up ? sums[v] / one_plus_exp_of_minus(sums[v]) * gates[v] : sums[v];
+            float16 value = up ? NAME(gated)(target, sums[v], gates[v]) : sums[v];
             float y[LANES];
             store_f32(y, value);
             int num_columns = width < 8 ? (int)width : 8;

@@ -8,6 +8,7 @@ typedef struct {
     const SCALAR *biases[3];  // or NULL
     int64_t sizes[3];
     int64_t num_rows, num_inputs, bits, is_gated, max_dot_rows;
+    int64_t rounds_gate;      // see linear.h
     void *prepared;           // what `prepare_rows` makes of x
     // Chosen by `plan_product`.
     int64_t is_large, is_prepared, block, num_groups, num_blocks[3], num_units;
@@ -82,6 +83,7 @@ static int NAME(find_unit)(const NAME(Product) *product, int64_t unit, NAME(Targ
     target->stride = sizes[0] + (product->is_gated ? 0 : sizes[1]) + sizes[2];
     target->num_rows = product->num_rows;
     target->num_outputs = sizes[which];
+    target->rounds_gate = product->rounds_gate;
     *column = index * product->block;
     return which;
 }
@@ -176,7 +178,7 @@ void NAME(r1_linear)(SCALAR *out, const SCALAR *x, int64_t num_rows, int64_t num
                      int64_t n2, const SCALAR *b0, const SCALAR *b1, const SCALAR *b2,
                      int64_t is_gated, int64_t bits, int64_t max_dot_rows, int64_t num_threads) {
     NAME(Product) product = {out, x, {w0, w1, w2}, {b0, b1, b2}, {n0, n1, n2},
-                             num_rows, num_inputs, bits, is_gated, max_dot_rows};
+                             num_rows, num_inputs, bits, is_gated, max_dot_rows, 0};
     product.prepared = scratch(NAME(plan_product)(&product));
     Team team;
     num_threads = form_team(&team, num_threads);

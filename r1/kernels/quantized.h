@@ -126,7 +126,7 @@ static void NAME(quantized_outputs)(const NAME(Target) *target, const QuantizedR
             quantized_rows(target->num_rows - row, bits, up + place, x, row, num_groups, ahead[1], ups);
         for (int r = 0; r < count; r++) {
             float16 value = out[r];
-            if (up) value = value / one_plus_exp_of_minus(value) * ups[r];
+            if (up) value = NAME(gated)(target, value, ups[r]);
             NAME(store)(padded, value + bias);
             memcpy(target->out + (row + r) * target->stride + column, padded, width * sizeof *padded);
         }

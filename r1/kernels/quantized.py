@@ -110,6 +110,10 @@ class QuantizedKernels:
         """As `Kernels.rotate`."""
         return self.plain.rotate(heads_NHK, cos_NK, sin_NK)
 
+    def for_all_layers(self, *sizes: int) -> QuantizedKernels:
+        """See LayerKernels."""
+        return self
+
     def gate(self, gate: Tensor, up: Tensor) -> Tensor:
         """As `Kernels.gate`."""
         return self.plain.gate(gate, up)

@@ -109,20 +109,23 @@ class ExactKernels:
             return self.pointwise.gate(gate, up)
         return with_gradient_of(_plain_gate, _gate_by_exp, gate, up)
 
+    def for_all_layers(self, *sizes: int) -> Kernels | None:
+        """The C kernels, where each part of a layer is theirs."""
+        is_theirs = self.pointwise is not None and not any(size % _VECTOR for size in sizes)
+        return self.kernels if is_theirs else None
+
     def _multiply(self, weights: Sequence[Tensor]) -> Callable[..., Tensor]:
-        # With AMX torch's product is several times faster than ours.
-        has_amx = torch.cpu._is_amx_tile_supported() and weights[0].dtype == torch.bfloat16
         is_possible = all(w.shape[1] % 2 == 0 and w.is_contiguous() for w in weights)
-        if self.kernels is not None and is_possible and not has_amx:
-            return self.kernels.linear
-        return _linear_by_torch
+        return self.kernels.linear if self.kernels is not None and is_possible else _linear_by_torch
 
 
 @functools.cache
 def _exact_kernels(dtype: torch.dtype, device_type: str) -> ExactKernels:
     if device_type != "cpu":
         return ExactKernels(None, None)
-    return ExactKernels(kernels_of(dtype), training_kernels_of(dtype))
+    # With AMX torch's product is several times faster than ours.
+    has_amx = torch.cpu._is_amx_tile_supported() and dtype == torch.bfloat16
+    return ExactKernels(None if has_amx else kernels_of(dtype), training_kernels_of(dtype))
 
 
 def _linear_by_torch(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from r1.kernels.fused import kernels_for
+from r1.kernels.fused import Kernels, kernels_for
+from r1.kernels.quantized import QuantizedKernels
 from r1.models.model_config import ModelConfig, RopeParameters
 
 
@@ -34,6 +35,12 @@ class LayerKernels(Protocol):
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor: ...
     def rotate(self, heads_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor: ...
     def gate(self, gate: Tensor, up: Tensor) -> Tensor: ...
+    def for_all_layers(self, *sizes: int) -> Kernels | QuantizedKernels | None:
+        """What computes all layers in one call, with the same bits; None where nothing does.
+
+        `sizes`: of the vectors that are normed and gated.
+        """
+        ...
 
 
 # Asked with a layer's input; None leaves the layer to torch.

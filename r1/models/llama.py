@@ -140,7 +140,10 @@ class LlamaModel(Decoder):
         """
         query = _checked(self.layers[0]).self_attn.q_proj
         kernels = query.kernels_for(hidden_BTD)
-        if not isinstance(kernels, (Kernels, QuantizedKernels)):
+        if kernels is not None:
+            config = self.config
+            kernels = kernels.for_all_layers(config.hidden_size, config.intermediate_size)
+        if kernels is None:
             return None
         place = kernels.address(query.weight), self.norm.weight.data_ptr()
         if self._found is None or self._found[0] != place:
@@ -156,7 +159,7 @@ class LlamaModel(Decoder):
         sizes = config.num_attention_heads, config.intermediate_size
         scale = layers[0].self_attn.scale
         place = self.norm.weight.data_ptr()
-        return LayerWeights(table, place, bits, *sizes, config.rms_norm_eps, scale)
+        return LayerWeights(table, place, bits, *sizes, config.rms_norm_eps, scale, self.is_exact)
 
 
 def _checked(layer: nn.Module) -> DecoderLayer:
