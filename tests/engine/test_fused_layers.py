@@ -21,6 +21,13 @@ from tests.small_models import qwen2
 pytestmark = pytest.mark.skipif(load_kernels() is None, reason="no C compiler")
 LIMITS = EngineConfig(num_blocks=64, max_num_seqs=16, max_num_batched_tokens=64)
 
+MODES: dict[str, dict[str, object]] = {
+    "plain": {},
+    "exact": {"exact": True},
+    "int8": {"quantize": "int8"},
+    "int4": {"quantize": "int4"},
+}
+
 
 def make_model(dtype: torch.dtype = torch.float32, **shape: object) -> LanguageModel:
     config = qwen2(258, head_dim=16, num_hidden_layers=3, initializer_range=0.2, **shape)
@@ -49,7 +56,7 @@ def replies(engine: Engine) -> list[Sample]:
     return [sample for group in engine.generate(requests) for sample in group]
 
 
-@pytest.mark.parametrize("quantize", [None, "int8", "int4"])
+@pytest.mark.parametrize("mode", ["plain", "exact", "int8", "int4"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("architecture", "sizes"),
@@ -63,7 +70,7 @@ def test_same_bits_as_layer_by_layer(
     architecture: str,
     sizes: tuple[int, int],
     dtype: torch.dtype,
-    quantize: str | None,
+    mode: str,
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,7 +78,7 @@ def test_same_bits_as_layer_by_layer(
     model = make_model(
         dtype, architecture=architecture, hidden_size=hidden_size, intermediate_size=inner_size
     )
-    limits = LIMITS.model_copy(update={"quantize": quantize})
+    limits = LIMITS.model_copy(update=MODES[mode])
     num_fused = 0
     run_layers = BoundTiledCache.run_layers
 
@@ -84,25 +91,27 @@ def test_same_bits_as_layer_by_layer(
     monkeypatch.setattr(BoundTiledCache, "run_layers", counted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     fused = replies(Engine(model, tokenizer, limits))
-    is_packed_in_part = quantize is not None and hidden_size % 32 != 0
-    assert (num_fused == 0) == is_packed_in_part
+    # Weights are packed in part only, or torch computes the gate.
+    is_mixed = inner_size % 16 if mode == "exact" else mode != "plain" and hidden_size % 32
+    assert (num_fused == 0) == bool(is_mixed)
     monkeypatch.setattr(BoundTiledCache, "run_layers", lambda *_: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert replies(Engine(model, tokenizer, limits)) == fused
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("mode", ["plain", "exact", "int8"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("num_tokens", [1, 3, 9, 17, 40, 200])
+@pytest.mark.parametrize("num_tokens", [1, 3, 9, 17, 40, 200, 900])
 def test_wanted_rows_are_those_of_all(
     num_tokens: int,
     dtype: torch.dtype,
-    quantize: str | None,
+    mode: str,
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = make_model(dtype, hidden_size=96, intermediate_size=160)
-    limits = EngineConfig(num_blocks=64, max_num_seqs=16).model_copy(update={"quantize": quantize})
+    shape = {"hidden_size": 96, "intermediate_size": 160, "max_position_embeddings": 1024}
+    model = make_model(dtype, **shape)
+    limits = EngineConfig(num_blocks=64, max_num_seqs=16).model_copy(update=MODES[mode])
     engine = Engine(model, tokenizer, limits)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     run_layers = BoundTiledCache.run_layers
@@ -120,7 +129,8 @@ def test_wanted_rows_are_those_of_all(
     monkeypatch.setattr(BoundTiledCache, "run_layers", compared)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     sampling = SamplingParams(max_tokens=1)
-    engine.generate([GenerationRequest("0", tuple(range(3, 3 + num_tokens)), sampling=sampling)])
+    prompt_ids = tuple(3 + place % 250 for place in range(num_tokens))
+    engine.generate([GenerationRequest("0", prompt_ids, sampling=sampling)])
     assert len(found) == 6
     for full, part in found:
         assert full.isfinite().all()

@@ -41,7 +41,7 @@ def tolerance(dtype: torch.dtype) -> float:
     return 2.0**-8 if dtype == torch.bfloat16 else 5e-6
 
 
-@pytest.mark.parametrize("num_rows", [1, 7, 16, 17, 40, 65, 128, 163, 257])
+@pytest.mark.parametrize("num_rows", [1, 7, 16, 17, 40, 65, 128, 163, 769, 1031])
 @pytest.mark.parametrize(("num_inputs", "sizes"), [(8, (5,)), (34, (24, 8, 9)), (576, (75,))])
 def test_linear_equals_the_products(
     kernels: Kernels, dtype: torch.dtype, num_rows: int, num_inputs: int, sizes: tuple[int, ...]
@@ -73,7 +73,7 @@ def test_the_faster_product_for_few_rows(
     assert relative_error(found, expected) < tolerance(dtype)
 
 
-@pytest.mark.parametrize("num_rows", [1, 33, 200])
+@pytest.mark.parametrize("num_rows", [1, 33, 900])
 def test_gated_linear(kernels: Kernels, dtype: torch.dtype, num_rows: int) -> None:
     x = draw(num_rows, 48, dtype=dtype) / 7
     gate, up = draw(21, 48, dtype=dtype), draw(21, 48, dtype=dtype) / 2
@@ -102,10 +102,10 @@ def test_gates_far_below_zero_are_closed(
 def test_a_row_does_not_depend_on_its_batch(kernels: Kernels, dtype: torch.dtype) -> None:
     # More inputs and outputs than a block or a call's packed weights hold, odd counts of all.
     for num_inputs, size in ((576, 200), (18, 97), (3334, 1100)):
-        x, weights = draw(331, num_inputs, dtype=dtype), [draw(size, num_inputs, dtype=dtype)] * 2
+        x, weights = draw(931, num_inputs, dtype=dtype), [draw(size, num_inputs, dtype=dtype)] * 2
         for is_gated in (False, True):
             together = kernels.linear(x, weights, (None, None), is_gated)
-            for first, last in ((0, 1), (3, 20), (50, 149), (2, 162), (100, 331)):
+            for first, last in ((0, 1), (3, 20), (50, 149), (2, 162), (100, 331), (5, 900)):
                 alone = kernels.linear(x[first:last], weights, (None, None), is_gated)
                 assert torch.equal(alone, together[first:last])
 
