@@ -109,6 +109,8 @@ def test_wanted_rows_are_those_of_all(
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if dtype == torch.float32:  # from then on torch's product is faster
+        num_tokens = min(num_tokens, 512)
     shape = {"hidden_size": 96, "intermediate_size": 160, "max_position_embeddings": 1024}
     model = make_model(dtype, **shape)
     limits = EngineConfig(num_blocks=64, max_num_seqs=16).model_copy(update=MODES[mode])
