@@ -61,6 +61,12 @@ INLINE void store_bf16(bf16 *p, float16 x) {
 }
 INLINE void store_f32(float *p, float16 x) { memcpy(p, &x, sizeof x); }
 
+// Of two vectors' halves, lane by lane.
+#define FIRST_LANES_IN_TURN(a, b) \
+    __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define LAST_LANES_IN_TURN(a, b) \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+
 // Sixteen rows of sixteen words, turned over in place.
 INLINE void transpose_words(uint16x *a) {
     uint16x b[LANES];
@@ -68,8 +74,8 @@ INLINE void transpose_words(uint16x *a) {
     for (int round = 0; round < 4; round++) {
 #pragma GCC unroll 8
         for (int r = 0; r < 8; r++) {
-            b[2 * r] = __builtin_shufflevector(a[r], a[r + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            b[2 * r] = FIRST_LANES_IN_TURN(a[r], a[r + 8]);
+            b[2 * r + 1] = LAST_LANES_IN_TURN(a[r], a[r + 8]);
         }
         memcpy(a, b, sizeof b);
     }
@@ -83,8 +89,8 @@ INLINE void transpose_eight(const float16 *in, float16 *out) {
     for (int round = 0; round < 3; round++) {
 #pragma GCC unroll 4
         for (int r = 0; r < 4; r++) {
-            b[2 * r] = __builtin_shufflevector(a[r], a[r + 4], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            b[2 * r + 1] = __builtin_shufflevector(a[r], a[r + 4], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            b[2 * r] = FIRST_LANES_IN_TURN(a[r], a[r + 4]);
+            b[2 * r + 1] = LAST_LANES_IN_TURN(a[r], a[r + 4]);
         }
         memcpy(a, b, sizeof a);
     }

@@ -41,7 +41,7 @@ def tolerance(dtype: torch.dtype) -> float:
     return 2.0**-8 if dtype == torch.bfloat16 else 5e-6
 
 
-@pytest.mark.parametrize("num_rows", [1, 7, 16, 17, 40, 65, 128, 163, 769, 1031])
+@pytest.mark.parametrize("num_rows", [1, 7, 16, 17, 40, 65, 128, 163, 257, 769, 1031])
 @pytest.mark.parametrize(("num_inputs", "sizes"), [(8, (5,)), (34, (24, 8, 9)), (576, (75,))])
 def test_linear_equals_the_products(
     kernels: Kernels, dtype: torch.dtype, num_rows: int, num_inputs: int, sizes: tuple[int, ...]
@@ -73,7 +73,7 @@ def test_the_faster_product_for_few_rows(
     assert relative_error(found, expected) < tolerance(dtype)
 
 
-@pytest.mark.parametrize("num_rows", [1, 33, 900])
+@pytest.mark.parametrize("num_rows", [1, 33, 200, 900])
 def test_gated_linear(kernels: Kernels, dtype: torch.dtype, num_rows: int) -> None:
     x = draw(num_rows, 48, dtype=dtype) / 7
     gate, up = draw(21, 48, dtype=dtype), draw(21, 48, dtype=dtype) / 2
