@@ -163,7 +163,9 @@ def test_a_search_that_fails_is_told_and_the_question_answered(
 
 def test_what_is_found_is_left_out_where_it_does_not_fit(make_page: MakePage) -> None:
     page = make_page(tiny_engine_model(), search=ScriptedSearch())
-    done = page.say(page.new_chat(), "17 + 25 =", search=True, settings={"max_tokens": 4})
+    # Greedy: a drawn reply ends before its fourth token now and then.
+    settings = {"max_tokens": 4, "temperature": 0}
+    done = page.say(page.new_chat(), "17 + 25 =", search=True, settings=settings)
     assert (done["status"], done["sources"], done["search_query"]) == ("done", [], None)
     why = "this model takes only 1,024 tokens in all"
     assert done["error"] == f"answered without a web search: {why}"
