@@ -156,6 +156,24 @@ def test_an_edited_question_is_a_branch(reader: Reader) -> None:
     assert [message.content for message in messages] == ["Capital of France?"]
 
 
+def test_the_caret_is_in_the_edit_box_as_soon_as_the_box_is_there(reader: Reader) -> None:
+    """Moved any later, it would split what a fast writer has begun to type."""
+    reader.say("Capital of Italy?")
+    reader.questions.first.hover()
+    edit = reader.questions.first.get_by_role("button", name="Edit", exact=True)
+    caret = edit.evaluate(
+        """(button) => new Promise((resolve) => {
+            const find = () => {
+                const box = document.querySelector(".edit-box textarea");
+                if (box) resolve([box === document.activeElement, box.selectionStart]);
+            };
+            new MutationObserver(find).observe(document.body, {childList: true, subtree: true});
+            button.click();
+        })"""
+    )
+    assert caret == [True, len("Capital of Italy?")]
+
+
 def test_a_failure_is_told_and_tried_again(reader: Reader) -> None:
     reader.model.will_say(ApiError(502, "the server behind is away"))
     reader.ask("Anyone?")

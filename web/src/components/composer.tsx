@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app";
 import { formatBytes, t } from "../i18n";
 import { AttachmentList } from "./attachment_list";
@@ -37,8 +37,8 @@ function MessageBox(): JSX.Element {
   const box = useRef<HTMLTextAreaElement>(null);
   const text = app.draft.value;
   const focusRequests = app.focusRequests.value;
-  useEffect(() => growTextarea(box.current), [text]);
-  useEffect(() => {
+  useLayoutEffect(() => growTextarea(box.current), [text]);
+  useLayoutEffect(() => {
     // On a touch screen the keyboard would cover the page: it waits for a tap.
     if (matchMedia("(hover: hover)").matches) box.current?.focus();
   }, [focusRequests]);

@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useApp } from "../app/app";
 import { onPageKey } from "../app/shortcuts";
 import { formatBytes, t } from "../i18n";
@@ -46,7 +46,7 @@ export function Page(): JSX.Element {
 /** The button that showed or hid the chats is gone with it: the focus goes to its counterpart. */
 function useFocusBesideSidebar(isShown: boolean): void {
   const wasShown = useRef(isShown);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (wasShown.current === isShown) return;
     wasShown.current = isShown;
     if (document.activeElement !== document.body) return;

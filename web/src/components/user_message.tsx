@@ -1,6 +1,6 @@
 import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Message, MessageFile } from "../api/types";
 import { useApp } from "../app/app";
 import { formatBytes, t } from "../i18n";
@@ -64,7 +64,8 @@ function EditBox({ message, onEnd }: { message: Message; onEnd: () => void }): J
   const words = t.value;
   const [text, setText] = useState(message.content);
   const box = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  // Before the reader can act: a caret moved later would split what a fast writer has begun.
+  useLayoutEffect(() => {
     growTextarea(box.current);
     box.current?.focus();
     box.current?.setSelectionRange(text.length, text.length);
