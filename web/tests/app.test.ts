@@ -46,6 +46,9 @@ test("the first message makes a chat, and the address names it", async () => {
   const [chat] = server.chats.values();
   expect(app.conversation.path.value).toEqual(["u2", "a3"]);
   expect(location.hash).toBe(`#/chat/${chat?.id}`);
+  // It is named at once, not when the list has been asked for again.
+  expect(app.conversation.chat.value?.title).toBe("Why?");
+  expect(app.chatList.chats.value.map(({ title }) => title)).toEqual(["Why?"]);
   expect(server.requests).toEqual([
     {
       parent_id: null,

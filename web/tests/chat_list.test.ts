@@ -50,6 +50,57 @@ test("a changed chat takes its place: pinned first, then the newest", () => {
   expect(list.chats.value.map(({ id }) => id)).toEqual(["pinned", "old", "new"]);
 });
 
+/** A list whose server keeps its answers back until they are let through. */
+function slowList(server: FakeServer): { list: ChatList; letThrough: () => void } {
+  const waiting: (() => void)[] = [];
+  const api = new Api(
+    () => null,
+    () => undefined,
+    async (path, init) => {
+      const answer = await server.fetch(path, init);
+      if (path.includes("?")) await new Promise<void>((resolve) => waiting.push(resolve));
+      return answer;
+    },
+  );
+  const letThrough = () => waiting.splice(0).forEach((resolve) => resolve());
+  return { list: new ChatList(api, new Notices()), letThrough };
+}
+
+const titles = (list: ChatList) => list.chats.value.map(({ title }) => title);
+
+test("a list that was asked for before a change does not undo it", async () => {
+  const server = new FakeServer();
+  const [kept, gone] = [server.newChat("old"), server.newChat("gone")];
+  const { list, letThrough } = slowList(server);
+  const loaded = list.load();
+  await list.change(kept.id, { title: "new" });
+  await list.delete(gone.id);
+  await vi.waitFor(() => {
+    letThrough();
+    expect(list.isLoaded.value).toBe(true);
+  });
+  await loaded;
+  expect(titles(list)).toEqual(["new"]);
+});
+
+test("in a search the server says whether a changed chat matches", async () => {
+  const server = new FakeServer();
+  server.newChat("apples");
+  const { list, letThrough } = slowList(server);
+  list.search("app");
+  await vi.waitFor(() => {
+    letThrough();
+    expect(titles(list)).toEqual(["apples"]);
+  });
+  list.put(server.newChat("pears"));
+  list.put(server.newChat("crab apples"));
+  expect(titles(list)).toEqual(["apples"]);
+  await vi.waitFor(() => {
+    letThrough();
+    expect(titles(list)).toEqual(["crab apples", "apples"]);
+  });
+});
+
 test("the answer to an older search does not replace a newer one", async () => {
   const server = new FakeServer();
   server.newChat("apples");

@@ -121,7 +121,7 @@ export class FakeServer {
     this.requests.push(request);
     if (request.continue_id) {
       const assistant_message = this.change(request.continue_id, { status: "generating" });
-      return { user_message: null, assistant_message };
+      return { chat, user_message: null, assistant_message };
     }
     let parent_id = request.parent_id;
     let user_message: Message | null = null;
@@ -134,8 +134,9 @@ export class FakeServer {
     const reply = messageOf(this.newId("a"), parent_id, { model: request.model });
     const assistant_message = this.add(chat, reply);
     const title = chat.title || (request.content ?? "");
-    this.chats.set(chat.id, { ...chat, title, leaf_id: assistant_message.id });
-    return { user_message, assistant_message };
+    const changed = { ...chat, title, leaf_id: assistant_message.id };
+    this.chats.set(chat.id, changed);
+    return { chat: changed, user_message, assistant_message };
   }
 
   add(chat: Chat, message: Message): Message {

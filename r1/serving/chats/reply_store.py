@@ -41,8 +41,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class BegunReply:
-    """The messages as they were stored; `history` leads from the first to the user's."""
+    """The chat and its messages as they were stored; `history` leads from the first message to
+    the user's.
+    """
 
+    chat: Chat
     user_message: Message | None
     assistant_message: Message
     history: tuple[Message, ...]
@@ -73,7 +76,7 @@ class ReplyStore:
             chat = own_chat(db, owner, chat_id, is_write=True)
             if turn.continue_id is not None:
                 message = self._open_again(db, chat_id, turn.continue_id)
-                return BegunReply(None, message, _history(db, chat_id, message.parent_id))
+                return _begun(db, owner, chat_id, None, message)
             _check_room(db, chat_id)
             user_message = None
             if turn.content is None:
@@ -92,7 +95,7 @@ class ReplyStore:
             )
             self._insert(db, chat_id, reply)
             _touch(db, chat_id, reply.id)
-            return BegunReply(user_message, reply, _history(db, chat_id, user_message_id))
+            return _begun(db, owner, chat_id, user_message, reply)
 
     def message(self, owner: str, message_id: str) -> Message:
         """One message. Raises ApiError 404 for one that is not the owner's."""
@@ -194,6 +197,14 @@ class ReplyStore:
         db.execute(MESSAGES.update().where(is_it).values(**values, **written))
         _touch(db, chat_id, message_id)
         return message.model_copy(update=values)
+
+
+def _begun(
+    db: sa.Connection, owner: str, chat_id: str, user_message: Message | None, reply: Message
+) -> BegunReply:
+    # Read again: a first question names its chat.
+    chat = own_chat(db, owner, chat_id)
+    return BegunReply(chat, user_message, reply, _history(db, chat_id, reply.parent_id))
 
 
 def _add_question(db: sa.Connection, owner: str, chat: Chat, turn: Turn) -> Message:

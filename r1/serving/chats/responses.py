@@ -26,6 +26,7 @@ class WholeChat(BaseModel):
 class Begun(BaseModel):
     """`POST /api/chats/ID/replies`."""
 
+    chat: Chat
     user_message: Message | None
     assistant_message: Message
 

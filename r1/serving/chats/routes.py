@@ -217,9 +217,12 @@ def _add_replies(router: APIRouter, desk: Desk) -> None:
         # More of a reply is written from what was found for its beginning.
         is_search = body.search and body.continue_id is None
         writer.start(service, begun, ReplyWish(model, body.thinking, is_search, body.settings))
-        user_message = begun.user_message and begun.user_message.model_dump()
-        dumped = begun.assistant_message.model_dump()
-        return JsonResponse({"user_message": user_message, "assistant_message": dumped})
+        answer = {
+            "chat": begun.chat.model_dump(),
+            "user_message": begun.user_message and begun.user_message.model_dump(),
+            "assistant_message": begun.assistant_message.model_dump(),
+        }
+        return JsonResponse(answer)
 
     @router.get("/messages/{message_id}/stream", response_class=Response, responses=streamed)
     async def stream(owner: Owner, message_id: Id) -> Response:

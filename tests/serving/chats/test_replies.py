@@ -24,6 +24,8 @@ def test_a_turn_is_stored_and_answered(page: Page) -> None:
     user, reply = begun["user_message"], begun["assistant_message"]
     assert (user["role"], user["parent_id"], user["status"]) == ("user", None, "done")
     assert (reply["parent_id"], reply["status"]) == (user["id"], "generating")
+    named = (begun["chat"]["title"], begun["chat"]["leaf_id"])
+    assert named == ("What is 2 + 2? Think well.", reply["id"])
     done = page.ended(reply["id"])
     assert (done["reasoning_content"], done["content"]) == ("a thought", "an answer")
     assert (done["status"], done["finish_reason"], done["error"]) == ("done", "stop", None)
@@ -105,6 +107,7 @@ def test_stop_and_continue(
     model.allow()
     begun = page.reply(chat_id, continue_id=message_id)
     assert begun["user_message"] is None
+    assert (begun["chat"]["id"], begun["chat"]["leaf_id"]) == (chat_id, message_id)
     assert begun["assistant_message"]["id"] == message_id
     done = page.ended(message_id)
     prefix = model.chats[-1].prefix

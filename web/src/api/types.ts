@@ -99,6 +99,7 @@ export interface ReplyRequest {
 }
 
 export interface ReplyStart {
+  chat: Chat;
   user_message: Message | null;
   assistant_message: Message;
 }

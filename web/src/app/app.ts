@@ -112,7 +112,7 @@ export class App {
         this.chatList.put(chat);
         if (this.conversation.chat.peek()?.id === chat.id) this.route.go(chat.id);
       },
-      onTurn: () => void this.refreshChats(),
+      onReplyEnded: () => void this.refreshChats(),
     });
   }
 

@@ -16,6 +16,7 @@ export class ChatList {
   readonly isLoaded = signal(false);
   readonly isEmpty = computed(() => this.isLoaded.value && this.chats.value.length === 0);
   private numLoads = 0;
+  private isLoading = false;
   private typing: ReturnType<typeof setTimeout> | null = null;
 
   constructor(
@@ -34,6 +35,7 @@ export class ChatList {
     const limit = isMore ? NUM_CHATS_A_PAGE : this.numShown();
     this.numLoads += 1;
     const load = this.numLoads;
+    this.isLoading = true;
     await this.notices.guard(async () => {
       const shown = isMore ? this.chats.peek() : [];
       const before = shown.at(-1)?.id ?? null;
@@ -46,16 +48,27 @@ export class ChatList {
       this.hasMore.value = chats.length === limit && fresh.length > 0;
       this.isLoaded.value = true;
     });
+    if (load === this.numLoads) this.isLoading = false;
   };
+
+  /** What is under way may be from before a change that is known here. */
+  private loadAgain(): void {
+    if (this.isLoading) void this.load();
+  }
 
   private numShown(): number {
     return Math.min(MOST_CHATS, Math.max(NUM_CHATS_A_PAGE, this.chats.peek().length));
   }
 
-  /** A chat that is new or has changed. */
+  /** A chat that is new or has changed. Only the server knows whether one matches a search. */
   put(chat: Chat): void {
-    const others = this.chats.peek().filter(({ id }) => id !== chat.id);
-    this.chats.value = [...others, chat].sort(newestFirst);
+    const chats = this.chats.peek();
+    const others = chats.filter(({ id }) => id !== chat.id);
+    if (this.query.peek() && others.length === chats.length) void this.load();
+    else {
+      this.chats.value = [...others, chat].sort(newestFirst);
+      this.loadAgain();
+    }
   }
 
   async change(id: string, change: ChatChange): Promise<Chat> {
@@ -67,6 +80,7 @@ export class ChatList {
   async delete(id: string): Promise<void> {
     await this.api.deleteChat(id);
     this.chats.value = this.chats.peek().filter((chat) => chat.id !== id);
+    this.loadAgain();
   }
 }
 

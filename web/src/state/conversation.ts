@@ -20,8 +20,8 @@ export interface ConversationNeeds {
   announcer: Announcer;
   /** A chat's title, time or branch changed. */
   onChatChanged: (chat: Chat) => void;
-  /** Something happened in the chat that its list shows by another order or title. */
-  onTurn: (chatId: string) => void;
+  /** A reply ended: the chat's time is another. */
+  onReplyEnded: () => void;
 }
 
 export class Conversation {
@@ -95,19 +95,18 @@ export class Conversation {
   /** Ask for a reply; a first message makes the chat. Throws what the server refuses. */
   async send(request: ReplyRequest): Promise<void> {
     const known = this.chat.peek();
-    const chat = known ?? (await this.needs.api.newChat());
-    const start = await this.ask(chat, request, known === null);
+    const asked = known ?? (await this.needs.api.newChat());
+    const start = await this.ask(asked, request, known === null);
     // Another chat was opened meanwhile.
     if (this.chat.peek()?.id !== known?.id) return;
-    if (known === null) {
-      this.fill(chat, [], "loaded");
-      this.needs.onChatChanged(chat);
-    }
-    const { user_message: question, assistant_message: reply } = start;
-    this.put(question ? [question, reply] : [reply], reply.id);
+    const { chat, user_message: question, assistant_message: reply } = start;
+    batch(() => {
+      if (known === null) this.fill(chat, [], "loaded");
+      this.put(question ? [question, reply] : [reply], reply.id);
+      this.changed(chat);
+    });
     this.numAsked.value += 1;
     this.follow(reply.id);
-    this.needs.onTurn(chat.id);
   }
 
   /** A chat that is made for a message goes with it when the server refuses the message. */
@@ -193,8 +192,7 @@ export class Conversation {
     announcer.follow(message.content, isDone);
     if (!isDone) return;
     announcer.sayAtPace(message.status === "done" ? t.peek().replyEnded : t.peek().failed);
-    const chat = this.chat.peek();
-    if (chat) this.needs.onTurn(chat.id);
+    this.needs.onReplyEnded();
   }
 
   private stopFollowing(): void {
