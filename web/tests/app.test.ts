@@ -218,16 +218,26 @@ test("a chat goes on with the model that answered in it, or was chosen for it", 
   await ended(app);
   expect(server.requests.map(({ model }) => model)).toEqual(["tiny", "plain"]);
   const [one, two] = [...server.chats.keys()];
-  await app.conversation.open(one ?? "");
+  const open = async (id = "") => {
+    app.route.go(id);
+    await vi.waitFor(() => expect(app.conversation.chat.value?.id).toBe(id));
+  };
+  await open(one);
   expect(app.model.value?.id).toBe("tiny");
   app.chooseModel("plain");
   expect(app.model.value?.id).toBe("plain");
   app.chooseModel("tiny");
-  await app.conversation.open(two ?? "");
+  await open(two);
   expect(app.model.value?.id).toBe("plain");
-  await app.conversation.open(one ?? "");
+  await open(one);
   expect(app.model.value?.id).toBe("tiny");
   expect(app.lostModel.value).toBeNull();
+  // Chosen before the chat's messages are here.
+  app.route.go(two ?? "");
+  expect(app.conversation.loading.value).toBe("loading");
+  app.chooseModel("tiny");
+  await open(two);
+  expect(app.model.value?.id).toBe("tiny");
 });
 
 test("a model that is served no longer is told, and another one answers", async () => {

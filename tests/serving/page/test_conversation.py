@@ -124,7 +124,8 @@ def test_regenerate_makes_versions(reader: Reader) -> None:
     expect(reader.answer).to_have_text("Second.")
     reader.wait_for_end()
     group = reader.page.get_by_role("group", name="Version 2 of 2")
-    group.get_by_role("button", name="Previous version").click()
+    with reader.page.expect_response(lambda response: response.request.method == "PATCH"):
+        group.get_by_role("button", name="Previous version").click()
     expect(reader.answer).to_have_text("First.")
     # The branch that is shown is kept.
     reader.page.reload()

@@ -114,9 +114,11 @@ export class Api {
     const headers = new Headers(init.headers);
     const key = this.readKey();
     if (key) headers.set("Authorization", `Bearer ${key}`);
+    // A small change that is shown outlives the page, which may be left at once.
+    const keepalive = method === "PATCH" || method === "DELETE";
     let response: Response;
     try {
-      response = await this.send(path, { ...init, method, headers });
+      response = await this.send(path, { ...init, method, headers, keepalive });
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") throw error;
       throw new ConnectionLost();

@@ -58,9 +58,9 @@ export class App {
   private readonly chosenModels = signal<ReadonlyMap<string, string>>(new Map());
   /** Who answers in the open chat: the chosen one, or who did last; null in a new chat. */
   private readonly chatModel = computed(() => {
-    const chat = this.conversation.chat.value;
-    if (!chat) return null;
-    return this.chosenModels.value.get(chat.id) ?? this.conversation.leaf.value?.value.model ?? null;
+    const id = this.route.chatId.value;
+    if (id === null) return null;
+    return this.chosenModels.value.get(id) ?? this.conversation.leaf.value?.value.model ?? null;
   });
   readonly model = computed(
     () =>
@@ -176,11 +176,13 @@ export class App {
     return this.page.value?.models.find((model) => model.id === id) ?? null;
   }
 
-  /** For the open chat, and for those that are begun from now on. */
+  /** For the open chat, though its messages may not be here yet, and for those begun from now on. */
   chooseModel(id: string): void {
     this.preferences.model.value = id;
-    const chat = this.conversation.chat.peek();
-    if (chat) this.chosenModels.value = new Map(this.chosenModels.peek()).set(chat.id, id);
+    const chatId = this.route.chatId.peek();
+    if (chatId !== null) {
+      this.chosenModels.value = new Map(this.chosenModels.peek()).set(chatId, id);
+    }
   }
 
   setSidebarOpen(isOpen: boolean): void {
