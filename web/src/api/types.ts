@@ -3,7 +3,8 @@
 export interface ModelInfo {
   id: string;
   is_reasoning: boolean;
-  max_model_len: number;
+  /** Null where the server behind does not say. */
+  max_model_len: number | null;
 }
 
 /** Sampling of one reply; what is left out is the server's default. */

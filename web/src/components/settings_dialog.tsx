@@ -1,6 +1,6 @@
 import type { Signal } from "@preact/signals";
 import type { JSX } from "preact";
-import type { SamplingSettings } from "../api/types";
+import type { PageInfo, SamplingSettings } from "../api/types";
 import { useApp } from "../app/app";
 import { formatNumber, LANGUAGE_NAMES, t } from "../i18n";
 import { Dialog } from "./dialog";
@@ -30,7 +30,7 @@ export function SettingsDialog({ onClose }: { onClose: () => void }): JSX.Elemen
           choices={{ automatic: words.automatic, ...LANGUAGE_NAMES }}
         />
       </section>
-      <SamplingGroup />
+      {page && <SamplingGroup page={page} />}
       {page?.needs_key && (
         <section class="settings-group">
           <h3>{words.apiKey}</h3>
@@ -73,11 +73,10 @@ function Choice<T extends string>({ label, value, choices }: ChoiceProps<T>): JS
   );
 }
 
-/** Each field is the server's default until it is given a number. */
-function SamplingGroup(): JSX.Element {
-  const { page, preferences, model } = useApp();
+/** Each field is the server's default until it is given a number; the server sets the limits. */
+function SamplingGroup({ page: { defaults } }: { page: PageInfo }): JSX.Element {
+  const { preferences, model } = useApp();
   const words = t.value;
-  const defaults = page.value?.defaults;
   const sampling = preferences.sampling.value;
   const longest = model.value?.max_model_len ?? 1_000_000;
   const set = (name: keyof SamplingSettings) => (number: number | null) => {
@@ -86,7 +85,7 @@ function SamplingGroup(): JSX.Element {
   };
   const field = (name: keyof SamplingSettings) => ({
     value: sampling[name] ?? null,
-    placeholder: defaults?.[name] == null ? words.noLimit : formatNumber(defaults[name], decimals(name)),
+    placeholder: defaults[name] === null ? words.noLimit : formatNumber(defaults[name], decimals(name)),
     onChange: set(name),
   });
   return (
