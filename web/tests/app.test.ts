@@ -41,6 +41,17 @@ async function ended(app: App): Promise<void> {
   await settled(app);
 }
 
+/** Keeps the next request of a kind back until it is let through. */
+function hold(app: App, kind: "chat" | "stop" | "reply" | "deleteChat"): () => void {
+  let letThrough = (): void => undefined;
+  const call = app.api[kind].bind(app.api) as (...given: unknown[]) => Promise<never>;
+  vi.spyOn(app.api, kind).mockImplementationOnce(async (...given: unknown[]) => {
+    await new Promise<void>((resolve) => (letThrough = resolve));
+    return call(...given);
+  });
+  return () => letThrough();
+}
+
 test("the first message makes a chat, and the address names it", async () => {
   const app = await sentApp();
   const [chat] = server.chats.values();
@@ -102,12 +113,7 @@ test("what is written before the chat is here waits for it", async () => {
   server.chats.set(chat.id, { ...chat, leaf_id: "a" });
   location.hash = `#/chat/${chat.id}`;
   const app = new App(server.fetch);
-  let arrive = (): void => undefined;
-  const answer = app.api.chat.bind(app.api);
-  vi.spyOn(app.api, "chat").mockImplementationOnce(async (id) => {
-    await new Promise<void>((resolve) => (arrive = resolve));
-    return answer(id);
-  });
+  const arrive = hold(app, "chat");
   app.draft.value = "More";
   await app.start();
   expect([app.model.value?.id, app.canSend.value]).toEqual(["tiny", false]);
@@ -119,6 +125,43 @@ test("what is written before the chat is here waits for it", async () => {
   expect(server.requests[0]).toMatchObject({ parent_id: "a", content: "More" });
 });
 
+const shownId = (app: App) => app.conversation.chat.value?.id;
+
+test("a chat that is left before its reply has begun is in the list", async () => {
+  const app = await startedApp();
+  const other = server.newChat("Other");
+  app.draft.value = "Why?";
+  const sent = app.send();
+  const arrive = hold(app, "chat");
+  app.route.go(other.id);
+  await sent;
+  // Neither on its way nor here is the other chat replaced.
+  expect([shownId(app), location.hash]).toEqual([undefined, `#/chat/${other.id}`]);
+  expect(app.chatList.chats.value.map(({ title }) => title)).toContain("Why?");
+  arrive();
+  await vi.waitFor(() => expect(shownId(app)).toBe(other.id));
+});
+
+test("a slow chat does not come up under a later one's address", async () => {
+  const app = await startedApp();
+  const [slow, fast, gone] = [server.newChat("Slow"), server.newChat("Fast"), "gone"];
+  const arrive = hold(app, "chat");
+  app.route.go(slow.id);
+  app.route.go(fast.id);
+  await vi.waitFor(() => expect(shownId(app)).toBe(fast.id));
+  arrive();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(shownId(app)).toBe(fast.id);
+  // Nor does its failure.
+  const fail = hold(app, "chat");
+  app.route.go(gone);
+  app.route.go(slow.id);
+  await vi.waitFor(() => expect(shownId(app)).toBe(slow.id));
+  fail();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect([shownId(app), app.conversation.loading.value]).toEqual([slow.id, "loaded"]);
+});
+
 test("a refused message comes back into the box, and the notice says why", async () => {
   const app = await startedApp();
   app.draft.value = "Why?";
@@ -128,6 +171,31 @@ test("a refused message comes back into the box, and the notice says why", async
   expect(app.notices.shown.value.map(({ text }) => text)).toEqual([
     "The server is busy. Try again in a moment.",
   ]);
+});
+
+test("what is written while a message is refused stays too", async () => {
+  const app = await startedApp();
+  app.draft.value = "Why?";
+  const refuse = hold(app, "reply");
+  const sent = app.send();
+  await vi.waitFor(() => expect(app.api.reply).toHaveBeenCalled());
+  app.draft.value = "And how?";
+  server.failure = Response.json({ error: { message: "full" } }, { status: 503 });
+  refuse();
+  await sent;
+  expect(app.draft.value).toBe("Why?\n\nAnd how?");
+});
+
+test("a stop that is answered late does not touch the chat that is open by then", async () => {
+  const app = await sentApp();
+  const other = server.newChat("Other");
+  const answer = hold(app, "stop");
+  const stopped = app.stop();
+  app.route.go(other.id);
+  await vi.waitFor(() => expect(shownId(app)).toBe(other.id));
+  answer();
+  await stopped;
+  expect(app.conversation.path.value).toEqual([]);
 });
 
 test("a chat whose first message is refused does not stay", async () => {
@@ -185,6 +253,19 @@ test("deleting the open chat leads to a new one", async () => {
   await ended(app);
   await app.deleteChat(app.conversation.chat.value!);
   expect([server.chats.size, app.conversation.chat.value, location.hash]).toEqual([0, null, "#/"]);
+});
+
+test("a chat that is opened while another is deleted stays open", async () => {
+  const app = await sentApp();
+  await ended(app);
+  const other = server.newChat("Other");
+  const remove = hold(app, "deleteChat");
+  const deleted = app.deleteChat(app.conversation.chat.value!);
+  app.route.go(other.id);
+  remove();
+  await deleted;
+  await vi.waitFor(() => expect(shownId(app)).toBe(other.id));
+  expect(location.hash).toBe(`#/chat/${other.id}`);
 });
 
 test("what another version left in the browser is not trusted", async () => {

@@ -227,7 +227,8 @@ export class App {
     this.draft.value = "";
     this.attachments.clear();
     if (await this.ask({ parent_id, content, file_ids })) return;
-    if (!this.draft.peek()) this.draft.value = content;
+    const since = this.draft.peek();
+    this.draft.value = since ? `${content}\n\n${since}` : content;
     this.attachments.restore(files);
   }
 
@@ -289,10 +290,9 @@ export class App {
   }
 
   async deleteChat(chat: Chat): Promise<void> {
-    const isOpen = this.route.chatId.peek() === chat.id;
     const isGone = await this.notices.guard(() => this.chatList.delete(chat.id));
     if (!isGone) return;
-    if (isOpen) this.newChat();
+    if (this.route.chatId.peek() === chat.id) this.newChat();
     this.notices.info(t.peek().deleted);
   }
 

@@ -54,8 +54,9 @@ export class Attachments {
     this.items.value = [];
   }
 
+  /** Their message was refused: they come back before those that were added since. */
   restore(items: readonly Attachment[]): void {
-    this.items.value = items;
+    this.items.value = [...items, ...this.items.peek()];
   }
 
   private addOne(file: File): void {

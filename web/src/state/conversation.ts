@@ -32,6 +32,8 @@ export class Conversation {
   readonly numAsked = signal(0);
   private readonly messages = signal<Messages>(new Map());
   private readonly leafId = signal<string | null>(null);
+  /** Tells what was asked for one view from a later one. */
+  private numViews = 0;
   private readonly replies = new Map<string, AbortController>();
 
   // A message's place never changes, so that reading it without following keeps the path still
@@ -56,28 +58,30 @@ export class Conversation {
 
   /** No chat: what is sent next begins one. */
   close(): void {
-    this.stopFollowing();
-    this.fill(null, [], "none");
+    this.leave("none");
   }
 
   async open(chatId: string): Promise<void> {
     if (this.chat.peek()?.id === chatId) return;
-    this.stopFollowing();
-    this.fill(null, [], "loading");
-    await this.load(chatId);
-  }
-
-  private async load(chatId: string): Promise<void> {
+    this.leave("loading");
+    const view = this.numViews;
     try {
       const { chat, messages } = await this.needs.api.chat(chatId);
-      this.fill(chat, messages, "loaded");
+      if (view === this.numViews) this.fill(chat, messages, "loaded");
     } catch (error) {
+      if (view !== this.numViews) return;
       if (!(error instanceof ApiFailure && error.status === 404)) {
         this.fill(null, [], "none");
         throw error;
       }
       this.fill(null, [], "missing");
     }
+  }
+
+  private leave(loading: Loading): void {
+    this.numViews += 1;
+    this.stopFollowing();
+    this.fill(null, [], loading);
   }
 
   private fill(chat: Chat | null, messages: Message[], loading: Loading): void {
@@ -95,11 +99,13 @@ export class Conversation {
   /** Ask for a reply; a first message makes the chat. Throws what the server refuses. */
   async send(request: ReplyRequest): Promise<void> {
     const known = this.chat.peek();
+    const view = this.numViews;
     const asked = known ?? (await this.needs.api.newChat());
     const start = await this.ask(asked, request, known === null);
-    // Another chat was opened meanwhile.
-    if (this.chat.peek()?.id !== known?.id) return;
     const { chat, user_message: question, assistant_message: reply } = start;
+    // Another chat was opened meanwhile; this one is listed.
+    const isHere = known ? this.chat.peek()?.id === known.id : view === this.numViews;
+    if (!isHere) return this.needs.onChatChanged(chat);
     batch(() => {
       if (known === null) this.fill(chat, [], "loaded");
       this.put(question ? [question, reply] : [reply], reply.id);
@@ -122,7 +128,9 @@ export class Conversation {
   async stop(): Promise<void> {
     const id = this.leaf.peek()?.peek().id;
     if (id === undefined) return;
+    const view = this.numViews;
     const { message } = await this.needs.api.stop(id);
+    if (view !== this.numViews) return;
     this.replies.get(id)?.abort();
     this.put([message], id);
     this.isSaved.value = true;
