@@ -42,7 +42,7 @@ async function ended(app: App): Promise<void> {
 }
 
 /** Keeps the next request of a kind back until it is let through. */
-function hold(app: App, kind: "chat" | "stop" | "reply" | "deleteChat"): () => void {
+function hold(app: App, kind: "page" | "chat" | "stop" | "reply" | "deleteChat"): () => void {
   let letThrough = (): void => undefined;
   const call = app.api[kind].bind(app.api) as (...given: unknown[]) => Promise<never>;
   vi.spyOn(app.api, kind).mockImplementationOnce(async (...given: unknown[]) => {
@@ -142,6 +142,20 @@ test("a chat that is left before its reply has begun is in the list", async () =
   await vi.waitFor(() => expect(shownId(app)).toBe(other.id));
 });
 
+test("a message that is sent while the key is still looked at opens its chat", async () => {
+  const app = await startedApp();
+  const letKeyThrough = hold(app, "page");
+  const keyed = app.useKey("key", false);
+  app.draft.value = "Why?";
+  const answer = hold(app, "reply");
+  const sent = app.send();
+  letKeyThrough();
+  await keyed;
+  answer();
+  await sent;
+  expect(app.conversation.path.value.length).toBe(2);
+});
+
 test("a slow chat does not come up under a later one's address", async () => {
   const app = await startedApp();
   const [slow, fast, gone] = [server.newChat("Slow"), server.newChat("Fast"), "gone"];
@@ -196,6 +210,20 @@ test("a stop that is answered late does not touch the chat that is open by then"
   answer();
   await stopped;
   expect(app.conversation.path.value).toEqual([]);
+});
+
+test("a stop that is answered late does not end what continues the reply", async () => {
+  const app = await sentApp();
+  const reply = app.conversation.leaf.value!.value;
+  const answer = hold(app, "stop");
+  const stopped = app.stop();
+  // The stream tells the end before the stop is answered.
+  server.end(reply.id, { status: "stopped" });
+  await settled(app);
+  await app.continueReply(reply);
+  answer();
+  await stopped;
+  expect(app.conversation.isGenerating.value).toBe(true);
 });
 
 test("a chat whose first message is refused does not stay", async () => {

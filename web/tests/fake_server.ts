@@ -6,12 +6,17 @@ export function event(name: string, data: unknown): string {
   return `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
-/** A stream of these texts; with a signal it stays open until the signal breaks it. */
-export function streamOf(texts: readonly string[], open: AbortSignal | null = null): ReadableStream {
+/** A stream of these texts; with a signal it stays open until the signal breaks it or `last` comes. */
+export function streamOf(
+  texts: readonly string[],
+  open: AbortSignal | null = null,
+  last?: Promise<string>,
+): ReadableStream {
   return new ReadableStream({
     start(controller) {
       for (const text of texts) controller.enqueue(new TextEncoder().encode(text));
       if (!open) return controller.close();
+      void last?.then((text) => controller.enqueue(new TextEncoder().encode(text)));
       open.addEventListener("abort", () => controller.error(new DOMException("", "AbortError")));
     },
   });
@@ -61,6 +66,7 @@ export class FakeServer {
   /** Answers the next request instead of the server. */
   failure: Response | Error | null = null;
   private numIds = 0;
+  private readonly ends = new Map<string, (text: string) => void>();
 
   fetch: Fetch = async (path, init = {}) => {
     const failure = this.failure;
@@ -83,7 +89,8 @@ export class FakeServer {
     const message = this.messages.get(id);
     if (!message) return refusal(404, "no such message");
     if (verb === "stop") return Response.json({ message: this.change(id, { status: "stopped" }) });
-    return new Response(streamOf(this.streamed(message), init.signal ?? null));
+    const last = new Promise<string>((resolve) => this.ends.set(id, resolve));
+    return new Response(streamOf(this.streamed(message), init.signal ?? null, last));
   }
 
   private answerChat(call: string, id: string, body: unknown): Response {
@@ -149,6 +156,11 @@ export class FakeServer {
     if (!message) throw new Error(`no message ${id}`);
     this.messages.set(id, { ...message, ...change });
     return { ...message, ...change };
+  }
+
+  /** End a reply, and tell whoever follows it. */
+  end(id: string, change: Partial<Message>): void {
+    this.ends.get(id)?.(event("done", { message: this.change(id, change) }));
   }
 
   private newId(kind: string): string {

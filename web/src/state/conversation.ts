@@ -58,7 +58,7 @@ export class Conversation {
 
   /** No chat: what is sent next begins one. */
   close(): void {
-    this.leave("none");
+    if (this.loading.peek() !== "none") this.leave("none");
   }
 
   async open(chatId: string): Promise<void> {
@@ -128,10 +128,11 @@ export class Conversation {
   async stop(): Promise<void> {
     const id = this.leaf.peek()?.peek().id;
     if (id === undefined) return;
-    const view = this.numViews;
+    const [view, following] = [this.numViews, this.replies.get(id)];
     const { message } = await this.needs.api.stop(id);
-    if (view !== this.numViews) return;
-    this.replies.get(id)?.abort();
+    // Its stream may have told the end before, and the reply be continued by now.
+    if (view !== this.numViews || following !== this.replies.get(id)) return;
+    following?.abort();
     this.put([message], id);
     this.isSaved.value = true;
     this.needs.announcer.say(t.peek().replyStopped);
@@ -193,13 +194,15 @@ export class Conversation {
   }
 
   private onShown(message: Message, isSaved: boolean): void {
-    const isDone = message.status !== "generating";
+    const { id, status, content } = message;
     this.isSaved.value = isSaved;
-    if (message.id !== this.leafId.peek()) return;
+    if (id !== this.leafId.peek()) return;
     const { announcer } = this.needs;
-    announcer.follow(message.content, isDone);
-    if (!isDone) return;
-    announcer.sayAtPace(message.status === "done" ? t.peek().replyEnded : t.peek().failed);
+    announcer.follow(content, status !== "generating");
+    if (status === "generating") return;
+    const words = t.peek();
+    const ends = { done: words.replyEnded, stopped: words.replyStopped, failed: words.failed };
+    announcer.sayAtPace(ends[status]);
     this.needs.onReplyEnded();
   }
 
