@@ -190,14 +190,19 @@ test("a refused message comes back into the box, and the notice says why", async
 test("what is written while a message is refused stays too", async () => {
   const app = await startedApp();
   app.draft.value = "Why?";
+  app.attachments.add([new File([""], "empty.txt")]);
   const refuse = hold(app, "reply");
   const sent = app.send();
   await vi.waitFor(() => expect(app.api.reply).toHaveBeenCalled());
   app.draft.value = "And how?";
+  const tooBig = new File(["x".repeat(2000)], "big.txt");
+  app.attachments.add([tooBig]);
   server.failure = Response.json({ error: { message: "full" } }, { status: 503 });
   refuse();
   await sent;
   expect(app.draft.value).toBe("Why?\n\nAnd how?");
+  const names = app.attachments.items.value.map(({ name }) => name);
+  expect(names).toEqual(["empty.txt", "big.txt"]);
 });
 
 test("a stop that is answered late does not touch the chat that is open by then", async () => {
@@ -220,6 +225,7 @@ test("a stop that is answered late does not end what continues the reply", async
   // The stream tells the end before the stop is answered.
   server.end(reply.id, { status: "stopped" });
   await settled(app);
+  await vi.waitFor(() => expect(app.announcer.said.value.text).toBe("The reply was stopped."), 3000);
   await app.continueReply(reply);
   answer();
   await stopped;
