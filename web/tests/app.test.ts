@@ -195,8 +195,7 @@ test("what is written while a message is refused stays too", async () => {
   const sent = app.send();
   await vi.waitFor(() => expect(app.api.reply).toHaveBeenCalled());
   app.draft.value = "And how?";
-  const tooBig = new File(["x".repeat(2000)], "big.txt");
-  app.attachments.add([tooBig]);
+  app.attachments.add([new File(["x".repeat(2000)], "big.txt")]);
   server.failure = Response.json({ error: { message: "full" } }, { status: 503 });
   refuse();
   await sent;
@@ -335,7 +334,7 @@ test("a chat goes on with the model that answered in it, or was chosen for it", 
   const [one, two] = [...server.chats.keys()];
   const open = async (id = "") => {
     app.route.go(id);
-    await vi.waitFor(() => expect(app.conversation.chat.value?.id).toBe(id));
+    await vi.waitFor(() => expect(shownId(app)).toBe(id));
   };
   await open(one);
   expect(app.model.value?.id).toBe("tiny");

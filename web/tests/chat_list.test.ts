@@ -123,5 +123,5 @@ test("the answer to an older search does not replace a newer one", async () => {
   waiting.forEach((resolve) => resolve());
   await vi.advanceTimersByTimeAsync(300);
   vi.useRealTimers();
-  expect(list.chats.value.map(({ title }) => title)).toEqual(["pears"]);
+  expect(titles(list)).toEqual(["pears"]);
 });
