@@ -41,13 +41,18 @@ async function ended(app: App): Promise<void> {
   await settled(app);
 }
 
-/** Keeps the next request of a kind back until it is let through. */
-function hold(app: App, kind: "page" | "chat" | "stop" | "reply" | "deleteChat"): () => void {
+/** Keeps the next request of a kind, or its answer, back until it is let through. */
+function hold(
+  app: App,
+  kind: "page" | "chat" | "stop" | "reply" | "deleteChat",
+  held: "request" | "answer" = "request",
+): () => void {
   let letThrough = (): void => undefined;
   const call = app.api[kind].bind(app.api) as (...given: unknown[]) => Promise<never>;
   vi.spyOn(app.api, kind).mockImplementationOnce(async (...given: unknown[]) => {
+    const answer = held === "answer" ? await call(...given) : undefined;
     await new Promise<void>((resolve) => (letThrough = resolve));
-    return call(...given);
+    return answer ?? call(...given);
   });
   return () => letThrough();
 }
@@ -140,6 +145,26 @@ test("a chat that is left before its reply has begun is in the list", async () =
   expect(app.chatList.chats.value.map(({ title }) => title)).toContain("Why?");
   arrive();
   await vi.waitFor(() => expect(shownId(app)).toBe(other.id));
+});
+
+test("a chat that is left and opened again while its reply begins shows the reply", async () => {
+  const app = await sentApp();
+  await ended(app);
+  const chat = shownId(app) ?? null;
+  app.draft.value = "More";
+  const begin = hold(app, "reply");
+  const sent = app.send();
+  app.route.go(null);
+  const arrive = hold(app, "chat", "answer");
+  app.route.go(chat);
+  // The server told the chat before it took the message, and the page hears of it after.
+  await vi.waitFor(() => expect(app.conversation.loading.value).toBe("loading"));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  begin();
+  await sent;
+  arrive();
+  await vi.waitFor(() => expect(shownId(app)).toBe(chat));
+  expect(app.conversation.path.value.length).toBe(4);
 });
 
 test("a message that is sent while the key is still looked at opens its chat", async () => {

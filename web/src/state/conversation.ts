@@ -34,6 +34,8 @@ export class Conversation {
   private readonly leafId = signal<string | null>(null);
   /** Tells what was asked for one view from a later one. */
   private numViews = 0;
+  /** Replies that were begun when their chat was not shown. */
+  private numBegunUnseen = 0;
   private readonly replies = new Map<string, AbortController>();
 
   // A message's place never changes, so that reading it without following keeps the path still
@@ -64,9 +66,12 @@ export class Conversation {
   async open(chatId: string): Promise<void> {
     if (this.chat.peek()?.id === chatId) return;
     this.leave("loading");
-    const view = this.numViews;
+    const [view, begun] = [this.numViews, this.numBegunUnseen];
     try {
-      const { chat, messages } = await this.needs.api.chat(chatId);
+      let found = await this.needs.api.chat(chatId);
+      // One that began meanwhile may be missing in it.
+      if (begun !== this.numBegunUnseen) found = await this.needs.api.chat(chatId);
+      const { chat, messages } = found;
       if (view === this.numViews) this.fill(chat, messages, "loaded");
     } catch (error) {
       if (view !== this.numViews) return;
@@ -105,7 +110,10 @@ export class Conversation {
     const { chat, user_message: question, assistant_message: reply } = start;
     // Another chat was opened meanwhile; this one is listed.
     const isHere = known ? this.chat.peek()?.id === known.id : view === this.numViews;
-    if (!isHere) return this.needs.onChatChanged(chat);
+    if (!isHere) {
+      this.numBegunUnseen += 1;
+      return this.needs.onChatChanged(chat);
+    }
     batch(() => {
       if (known === null) this.fill(chat, [], "loaded");
       this.put(question ? [question, reply] : [reply], reply.id);
