@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from r1.kernels.fused import MAX_HEAD_DIM, MAX_QUERIES, TILE_TOKENS, Kernels, kernels_of
@@ -26,6 +27,8 @@ QUERY_TILE = 4
 # Tiles computed at once: bounds the memory. On a GPU always as many, because cuBLAS may
 # choose another kernel for another number of products.
 TILES_AT_ONCE = 64
+# In floats: a product's bits may depend on where in it its matrices lie, as in exact.py.
+_CACHE_LINE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def attend_tiles(
         part = slice(first, first + TILES_AT_ONCE)
         num_blocks = max(tiles.num_key_blocks[part])
         # [tiles, tokens, G, heads of a group, K] to one product a tile and group.
-        query = query_NHK[tiles.tokens[part]].float().unflatten(2, (key_SGK.shape[1], -1))
+        query = _aligned(query_NHK[tiles.tokens[part]]).unflatten(2, (key_SGK.shape[1], -1))
         output = _attend(
             query.transpose(1, 2).flatten(2, 3).flatten(0, 1),
             tiles.positions[part],
@@ -97,8 +100,14 @@ def attend_tiles(
             scale,
         )
         output = output.view(len(query), -1, QUERY_TILE, *query.shape[3:]).transpose(1, 2)
-        outputs.append(output.flatten(2, 3).flatten(0, 1))
+        outputs.append(output.flatten(2, 3).flatten(0, 1)[..., : query_NHK.shape[2]])
     return torch.cat(outputs).index_select(0, tiles.places).to(query_NHK.dtype)
+
+
+def _aligned(heads: Tensor) -> Tensor:
+    """As fp32, each head filled up with zeros to whole cache lines."""
+    missing = -heads.shape[-1] % _CACHE_LINE
+    return F.pad(heads.float(), (0, missing)) if missing else heads.float()
 
 
 def _attend(
@@ -118,7 +127,7 @@ def _attend(
     for first in range(0, key_slots_CS.shape[1], KEY_BLOCK):
         slots = key_slots_CS[:, first : first + KEY_BLOCK]
         # [C, 64, G, K] to [P, 64, K].
-        key, value = (part[slots].float().transpose(1, 2).flatten(0, 1) for part in key_value)
+        key, value = (_aligned(part[slots]).transpose(1, 2).flatten(0, 1) for part in key_value)
         scores = torch.bmm(query_PMK, key.transpose(1, 2)) * scale
         scores.masked_fill_(first + steps > positions_PM[..., None], -torch.inf)
         peak = torch.maximum(highest, scores.amax(-1, keepdim=True))

@@ -114,7 +114,9 @@ class LlamaModel(Decoder):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryEmbedding(config)
-        self._found: tuple[tuple[int, int], LayerWeights | None] | None = None
+        self._kernels: Kernels | QuantizedKernels | None = None
+        self._place = 0, 0
+        self._found: LayerWeights | None = None
 
     def forward(
         self, input_ids_BT: Tensor, positions_BT: Tensor, kv_cache: KVCache | None = None
@@ -136,7 +138,8 @@ class LlamaModel(Decoder):
     def _weights(self, hidden_BTD: Tensor) -> LayerWeights | None:
         """For all layers in one call; None where others than the C kernels compute them.
 
-        Looked up again when the weights have moved, or have been rounded anew.
+        Looked up again when the weights have moved, or have been rounded anew; the kernels of
+        earlier ones are kept until then, so that no new ones can stand in their place.
         """
         query = _checked(self.layers[0]).self_attn.q_proj
         kernels = query.kernels_for(hidden_BTD)
@@ -145,10 +148,11 @@ class LlamaModel(Decoder):
             kernels = kernels.for_all_layers(config.hidden_size, config.intermediate_size)
         if kernels is None:
             return None
-        place = kernels.address(query.weight), self.norm.weight.data_ptr()
-        if self._found is None or self._found[0] != place:
-            self._found = place, self._find_weights(kernels)
-        return self._found[1]
+        place = query.weight.data_ptr(), self.norm.weight.data_ptr()
+        if self._kernels is not kernels or self._place != place:
+            self._kernels, self._place = kernels, place
+            self._found = self._find_weights(kernels)
+        return self._found
 
     def _find_weights(self, kernels: Kernels | QuantizedKernels) -> LayerWeights | None:
         config, layers = self.config, [_checked(layer) for layer in self.layers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from r1.engine.engine import Engine, EngineConfig
 from r1.engine.tiled_attention import BoundTiledCache
 from r1.kernels.native import load_kernels
+from r1.kernels.quantized import QuantizedKernels
 from r1.models.architectures import build_model
 from r1.models.language_model import LanguageModel
+from r1.models.layers import Linear
 from r1.records import GenerationRequest, Sample, SamplingParams
 from r1.text.tokenizer import Tokenizer
 from tests.small_models import qwen2
@@ -97,6 +100,27 @@ def test_same_bits_as_layer_by_layer(
     monkeypatch.setattr(BoundTiledCache, "run_layers", lambda *_: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert replies(Engine(model, tokenizer, limits)) == fused
+
+
+def test_rounded_weights_are_not_taken_for_those_that_lay_there_before(
+    tokenizer: Tokenizer,
+) -> None:
+    """Loaded twice without a reply between, new ones could stand where the first ones did."""
+    model = make_model(hidden_size=96, intermediate_size=160)
+    engine = Engine(model, tokenizer, LIMITS.model_copy(update=MODES["int8"]))
+    before = replies(engine)
+    query = model.get_submodule("model.layers.0.self_attn.q_proj")
+    assert isinstance(query, Linear)
+    with torch.inference_mode():
+        kernels = query.kernels_for(torch.empty(1))
+    assert isinstance(kernels, QuantizedKernels)
+    first = weakref.ref(kernels.packed[query.weight.data_ptr()].data)
+    del kernels
+    for version in (1, 2):
+        engine.load_weights(model.checkpoint_tensors(), version)
+    assert first() is not None
+    assert [replace(sample, weights_version=0) for sample in replies(engine)] == before
+    assert first() is None
 
 
 @pytest.mark.parametrize("mode", ["plain", "exact", "int8"])

@@ -109,7 +109,9 @@ def test_the_fewest_rows_are_those_from_which_on_bits_stay() -> None:
 
 
 @both_dtypes
-@pytest.mark.parametrize(("num_heads", "num_groups", "head_dim"), [(4, 2, 8), (9, 3, 16)])
+@pytest.mark.parametrize(
+    ("num_heads", "num_groups", "head_dim"), [(4, 2, 8), (9, 3, 16), (3, 1, 6)]
+)
 def test_attention_by_tiles_sees_places_not_batches(
     dtype: torch.dtype, num_heads: int, num_groups: int, head_dim: int
 ) -> None:

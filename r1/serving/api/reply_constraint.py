@@ -23,6 +23,8 @@ ANSWER_BREAK = "\n\n"
 _LOOP_INTERVAL = 32
 _LONGEST_CHARACTER_TOKENS = 4
 _LONGEST_TAG_TOKENS = 8
+# White space may stand before the tag that opens a thought.
+_LONGEST_OPENING_TOKENS = 16
 _THOUGHT_TAG = re.compile("|".join(map(re.escape, (THINK_OPEN, THINK_CLOSE))).encode())
 _NEVER = 2**62
 
@@ -57,12 +59,22 @@ class ThoughtTokens:
             is_end[np.searchsorted(np.cumsum([len(piece) for piece in pieces]), places)] = True
         return is_end
 
-    def is_tag(self, reply_ids: Sequence[int], tag: str) -> bool:
-        """Whether the reply's last token completes `tag`."""
-        tag_id = self.tokenizer.token_id(tag)
+    def opens_thought(self, reply_ids: np.ndarray) -> bool | None:
+        """Whether a reply begins with a thought's tag; None while it still may."""
+        ids = reply_ids[:_LONGEST_OPENING_TOKENS].tolist()
+        head = b"".join(self._pieces[token_id] for token_id in ids).lstrip()
+        tag = THINK_OPEN.encode()
+        if head.startswith(tag):
+            return True
+        return None if tag.startswith(head) and len(ids) < _LONGEST_OPENING_TOKENS else False
+
+    def closes_thought(self, reply_ids: Sequence[int]) -> bool:
+        """Whether the reply's last token completes the tag that ends a thought."""
+        tag_id = self.tokenizer.token_id(THINK_CLOSE)
         if tag_id is not None:
             return reply_ids[-1] == tag_id
-        return self.tokenizer.decode(list(reply_ids[-len(tag) :])).rstrip().endswith(tag)
+        tail = list(reply_ids[-len(THINK_CLOSE) :])
+        return self.tokenizer.decode(tail).rstrip().endswith(THINK_CLOSE)
 
     def is_within_character(self, reply_ids: Sequence[int]) -> bool:
         """Whether the reply ends within a character of several tokens."""
@@ -89,6 +101,8 @@ class ReplyConstraint:
         self.stop_reason: StopReason | None = None
         self._tokens = tokens
         self._is_in_thought = is_in_thought
+        # The reply may open one that the prompt has not.
+        self._may_open_thought = not is_in_thought
         self._thinking_budget = thinking_budget
         self._loop_tokens = loop_tokens
         self._grammar = grammar
@@ -106,8 +120,8 @@ class ReplyConstraint:
         if self._loop_tokens:
             later = max(following, self._loop_tokens)
             lengths.append(-(-later // _LOOP_INTERVAL) * _LOOP_INTERVAL)
-        # It may begin with a thought that the prompt has not opened.
-        if self._thinking_budget is not None and (self._is_in_thought or self._num_read == 0):
+        may_think = self._is_in_thought or self._may_open_thought
+        if self._thinking_budget is not None and may_think:
             lengths.append(max(following, self._thinking_budget))
         return min(lengths)
 
@@ -132,16 +146,17 @@ class ReplyConstraint:
         if self._grammar is not None:
             assert len(reply_ids) == self._num_read + 1
             return self._follow(self._grammar, reply_ids[-_LONGEST_TAG_TOKENS:].tolist())
-        if self._num_read == 0 and self._tokens.is_tag(reply_ids[:1].tolist(), THINK_OPEN):
-            self._is_in_thought = True
+        if self._may_open_thought:
+            opens = self._tokens.opens_thought(reply_ids)
+            self._is_in_thought, self._may_open_thought = opens is True, opens is None
         if self._is_in_thought:
             ends = range(self._num_read + 1, len(reply_ids) + 1)
             tails = (reply_ids[max(0, end - _LONGEST_TAG_TOKENS) : end].tolist() for end in ends)
-            self._is_in_thought = not any(self._tokens.is_tag(tail, THINK_CLOSE) for tail in tails)
+            self._is_in_thought = not any(map(self._tokens.closes_thought, tails))
 
     def _follow(self, grammar: Grammar, last: list[int]) -> None:
         if self._is_in_thought:
-            if self._tokens.is_tag(last, THINK_CLOSE):
+            if self._tokens.closes_thought(last):
                 self._is_in_thought = False
                 self._forced = self._tokens.encode(ANSWER_BREAK)
                 self._num_forced_before = len(self._forced)

@@ -85,6 +85,25 @@ def test_a_budget_waits_for_the_end_of_a_character(tiny_tokenizer: Tokenizer) ->
     assert "\ufffd" not in tiny_tokenizer.decode(reply[: len(thinking) + 20])
 
 
+@pytest.mark.parametrize("before", ["", "\n\n"])
+@pytest.mark.parametrize("budget", [1, 20])
+def test_a_budget_holds_for_a_thought_that_the_reply_opens_in_several_tokens(
+    tiny_tokenizer: Tokenizer, before: str, budget: int
+) -> None:
+    *opening, word = tiny_tokenizer.encode(f"{before}<think>a", allow_special=False)
+    assert len(opening) > 1
+    constraint = ReplyConstraint(
+        tokens_of(tiny_tokenizer), is_in_thought=False, thinking_budget=budget
+    )
+    text = tiny_tokenizer.decode(run(constraint, [*opening, word], 80)[0])
+    thought, _, answer = text.partition("</think>")
+    assert (thought.endswith(BUDGET_CLOSING), "aaaa" in answer) == (True, True)
+    assert thought.count("a") - BUDGET_CLOSING.count("a") == max(0, budget - len(opening))
+    # The same letters further on open nothing.
+    late = ReplyConstraint(tokens_of(tiny_tokenizer), is_in_thought=False, thinking_budget=budget)
+    assert run(late, [word, *opening, word], 80)[1] == []
+
+
 def test_a_loop_in_the_thought_closes_it_and_one_in_the_answer_ends_it(
     tiny_tokenizer: Tokenizer,
 ) -> None:
