@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # The server gave up in the middle; the same request may succeed later.
-_INTERRUPTED = ("insufficient_system_resource", "abort", "error")
+INTERRUPTED = ("insufficient_system_resource", "abort", "error")
 
 
 class BrokenReply(Exception):
@@ -52,7 +52,7 @@ def assemble(chunks: Iterable[Any]) -> Reply:
             raise BrokenReply(f"a reply of unknown form ({error}): {str(chunk)[:120]}") from None
     if parts.finish_reason is None:
         raise BrokenReply("the reply broke off: the server never said why it ended")
-    if parts.finish_reason in _INTERRUPTED:
+    if parts.finish_reason in INTERRUPTED:
         raise BrokenReply(f"the server interrupted the reply: {parts.finish_reason}")
     return Reply(
         content=_whole("".join(parts.content)),
@@ -92,8 +92,8 @@ class _Parts:
         if chunk.get("error"):
             _raise_error(chunk)
         if usage := chunk.get("usage"):  # null in all chunks but the last
-            self.num_prompt_tokens = _count(usage.get("prompt_tokens"))
-            self.num_completion_tokens = _count(usage.get("completion_tokens"))
+            self.num_prompt_tokens = token_count(usage.get("prompt_tokens"))
+            self.num_completion_tokens = token_count(usage.get("completion_tokens"))
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
                 self._add_choice(choice)
@@ -113,9 +113,9 @@ class _Parts:
             self.first_token_logprobs = {item["token"]: float(item["logprob"]) for item in top}
 
 
-def _count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
     """A number of tokens; None for what is none."""
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _raise_error(chunk: dict[str, Any]) -> None:

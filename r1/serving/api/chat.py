@@ -116,7 +116,9 @@ async def _stream(
                 choice["stop_reason"] = delta.stop_reason
                 num_open -= 1
             chunk = {**head, "choices": [choice]}
-            if body.has_usage_chunk:
+            if body.has_continuous_usage:
+                chunk["usage"] = wire.usage(replies[index].reader.counts)
+            elif body.has_usage_chunk:
                 chunk["usage"] = None
             elif is_strict and num_open == 0:
                 chunk["usage"] = wire.usage(total_counts(replies, len(replies)))

@@ -30,7 +30,7 @@ def answer_completion(service: Service, body: CompletionRequest) -> LiveResponse
         replies = _replies(service, body, prompts)
     except ValueError as error:
         raise ApiError(400, str(error), param="prompt") from None
-    _check(service, prompts)
+    _check(service, body, prompts)
     parts = _stream if body.stream else _whole
     return LiveResponse(
         parts(service, body, replies, name),
@@ -53,6 +53,7 @@ def _replies(service: Service, body: CompletionRequest, prompts: list[ModelPromp
                 seed=seed,
                 sample_index=index,
                 num_top_logprobs=body.logprobs,
+                form=rules.json_form(body.response_format),
             ),
             ReplyReader(starts_in_thought=False, is_split=False),
         )
@@ -61,11 +62,14 @@ def _replies(service: Service, body: CompletionRequest, prompts: list[ModelPromp
     ]
 
 
-def _check(service: Service, prompts: list[ModelPrompt]) -> None:
+def _check(service: Service, body: CompletionRequest, prompts: list[ModelPrompt]) -> None:
     longest = service.model.max_model_len
     for prompt in prompts:
         if not prompt.ids and not prompt.text:
             raise ApiError(400, "the prompt is empty", param="prompt")
+        if body.echo and not prompt.text and service.model.tokenizer is None:
+            message = "token ids cannot be repeated as text: the tokenizer is on another server"
+            raise ApiError(400, message, param="echo")
         if longest is not None and len(prompt.ids) >= longest:
             message = f"the prompt has {len(prompt.ids)} tokens; this model has room for {longest}"
             raise ApiError(400, message, code="context_length_exceeded", param="prompt")
@@ -78,7 +82,8 @@ def _echo(service: Service, body: CompletionRequest, index: int) -> str:
     prompt = body.prompts[index // (body.n or 1)]
     if isinstance(prompt, str):
         return prompt
-    return "" if service.model.tokenizer is None else service.model.tokenizer.decode(prompt)
+    assert service.model.tokenizer is not None
+    return service.model.tokenizer.decode(prompt)
 
 
 async def _stream(
@@ -97,7 +102,10 @@ async def _stream(
             offsets[index] += len(delta.answer)
             choice["finish_reason"] = delta.finish_reason
             choice["stop_reason"] = delta.stop_reason
-            yield wire.event({**head, "choices": [choice]})
+            chunk = {**head, "choices": [choice]}
+            if body.has_continuous_usage:
+                chunk["usage"] = wire.usage(replies[index].reader.counts)
+            yield wire.event(chunk)
     if body.has_usage_chunk:
         counts = total_counts(replies, body.n or 1)
         yield wire.event({**head, "choices": [], "usage": wire.usage(counts)})

@@ -99,7 +99,7 @@ class EngineModel:
             is_finished = False
             while not is_finished:
                 outputs = await buffer.take()
-                yield [self._chunk(output, settings, constraint) for output in outputs]
+                yield [self._chunk(output, prompt, settings, constraint) for output in outputs]
                 is_finished = bool(outputs) and outputs[-1].finished is not None
         finally:
             self._thread.cancel(settings.id)
@@ -166,7 +166,11 @@ class EngineModel:
             raise ApiError(400, str(error), param="response_format") from None
 
     def _chunk(
-        self, output: StepOutput, settings: ReplySettings, constraint: ReplyConstraint | None
+        self,
+        output: StepOutput,
+        prompt: ModelPrompt,
+        settings: ReplySettings,
+        constraint: ReplyConstraint | None,
     ) -> ModelChunk:
         finished = output.finished
         stop_reason = None if constraint is None or finished is None else constraint.stop_reason
@@ -177,7 +181,7 @@ class EngineModel:
             logprobs=tuple(self._logprobs(output)) if has_logprobs else (),
             finish_reason=None if finished is None else finished.finish_reason,
             stop_reason=stop_reason,
-            num_prompt_tokens=None if finished is None else len(finished.prompt_ids),
+            num_prompt_tokens=len(prompt.ids),
             num_cached_tokens=output.num_cached_tokens,
         )
 

@@ -54,6 +54,10 @@ class ApiError(HTTPException):
         return JsonResponse(self.body, self.status_code, self.headers)
 
 
+# Of what should not happen: the client learns nothing about the inside.
+UNEXPECTED = ApiError(500, "internal error")
+
+
 class JsonResponse(Response):
     """JSON of any text: a lone surrogate, which UTF-8 cannot hold, becomes a question mark."""
 
@@ -99,5 +103,5 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected_error(request: Request, error: Exception) -> Response:
-    """Handler of everything else: the client learns nothing about the inside."""
-    return ApiError(500, "internal error").response()
+    """Handler of everything else."""
+    return UNEXPECTED.response()

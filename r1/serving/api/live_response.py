@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from r1.serving.api.errors import ApiError, json_bytes
+from r1.serving.api.errors import UNEXPECTED, ApiError, json_bytes
 from r1.serving.api.settings import ServerSettings
 
 EVENT_STREAM = "text/event-stream"
@@ -75,14 +75,24 @@ class LiveResponse(Response):
             async for part in self._parts:
                 await self._send(send, part)
             await self._send(send, b"", is_last=True)
+        except _ClientGone:
+            raise
         except ApiError as error:
             if self._has_begun:
-                content = json_bytes(error.body)
-                event = b"data: " + content + b"\n\n"
-                await self._send(send, event if self._is_event_stream else content, is_last=True)
+                await self._send_error(send, error)
             else:
                 self._sent_at = time.monotonic()
                 await error.response()(scope, receive, send)
+        except Exception:
+            # Before the first byte it is the application's to answer.
+            if self._has_begun:
+                await self._send_error(send, UNEXPECTED)
+            raise
+
+    async def _send_error(self, send: Send, error: ApiError) -> None:
+        content = json_bytes(error.body)
+        event = b"data: " + content + b"\n\n"
+        await self._send(send, event if self._is_event_stream else content, is_last=True)
 
     async def _keep_alive(self, send: Send) -> None:
         """Never ends: it sleeps until the silence could be too long, and looks."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from r1.records import Message, SamplingParams
+from r1.records import Message, SamplingParams, ToolCall
 from r1.text.tokenizer import Tokenizer
 
 StopReason = Literal["loop"]
@@ -85,8 +85,9 @@ class TokenLogprob:
 class ModelChunk:
     """What came since the last chunk; `finish_reason` at the end.
 
-    `stop_reason` "loop" says that the same tokens repeated without end. Counts of the
-    prompt are None while they are not known.
+    `stop_reason` "loop" says that the same tokens repeated without end. `tool_calls` are
+    those that a server has read already. Counts of the prompt are None while they are not
+    known, and that of all the thought's tokens where it is not known better than by the text.
     """
 
     text: str
@@ -96,6 +97,8 @@ class ModelChunk:
     stop_reason: StopReason | None = None
     num_prompt_tokens: int | None = None
     num_cached_tokens: int | None = None
+    num_reasoning_tokens: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

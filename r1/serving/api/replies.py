@@ -96,6 +96,8 @@ class ReplyReader:
     def _count(self, chunk: ModelChunk, was_in_thought: bool) -> None:
         self.counts.num_completion += chunk.num_tokens
         self.counts.num_reasoning += chunk.num_tokens * was_in_thought
+        if chunk.num_reasoning_tokens is not None:
+            self.counts.num_reasoning = chunk.num_reasoning_tokens
         self.counts.num_prompt = chunk.num_prompt_tokens or self.counts.num_prompt
         self.counts.num_cached = chunk.num_cached_tokens or self.counts.num_cached
 
@@ -108,6 +110,7 @@ class ReplyReader:
             found = self._tools.push(answer) + (self._tools.close() if is_end else [])
             answer = "".join(item for item in found if isinstance(item, str))
             calls = [item for item in found if isinstance(item, ToolCall)]
+        calls += chunk.tool_calls
         self._num_calls += len(calls)
         if not (thought or answer or calls or is_end):
             return Delta()

@@ -134,9 +134,10 @@ class Thinking(Body):
 
 
 class StreamOptionsIn(Body):
-    """What a stream carries beside the text."""
+    """What a stream carries beside the text: usage at its end, and with each chunk (vLLM's)."""
 
     include_usage: bool = False
+    continuous_usage_stats: bool = False
 
 
 class SamplingFields(Body):
@@ -167,6 +168,12 @@ class SamplingFields(Body):
     def has_usage_chunk(self) -> bool:
         """Whether a stream ends with a chunk of its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def has_continuous_usage(self) -> bool:
+        """Whether each chunk of a stream tells its choice's usage so far."""
+        options = self.stream_options
+        return self.has_usage_chunk and options is not None and options.continuous_usage_stats
 
 
 class ChatRequest(SamplingFields):
@@ -215,6 +222,7 @@ class CompletionRequest(SamplingFields):
     )
     logprobs: Annotated[int | None, Field(ge=0, le=MAX_TOP_LOGPROBS)] = None
     echo: bool | None = None
+    response_format: ResponseFormat | None = None
 
     @property
     def prompts(self) -> list[str | list[int]]:

@@ -15,7 +15,13 @@ from r1.records import Message, SamplingParams, ToolCall
 from r1.serving.api.errors import ApiError
 from r1.serving.api.ids import new_seed
 from r1.serving.api.model_side import AnswerForm, ChatInput, ReplyPrefix
-from r1.serving.api.requests import ChatRequest, MessageIn, NamedTool, SamplingFields
+from r1.serving.api.requests import (
+    ChatRequest,
+    MessageIn,
+    NamedTool,
+    ResponseFormat,
+    SamplingFields,
+)
 from r1.serving.api.settings import ServerSettings
 
 # DeepSeek's names: one model, asked to think and asked not to.
@@ -90,6 +96,15 @@ def sampling_of(
     )
 
 
+def json_form(wanted: ResponseFormat | None) -> AnswerForm | None:
+    """JSON, or JSON of a schema."""
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.json_schema is None:
+        return AnswerForm(schema={"type": "object"})
+    return AnswerForm(schema=wanted.json_schema.json_schema)
+
+
 def seed_of(body: SamplingFields) -> int:
     """The seed that was given, or a new one."""
     return new_seed() if body.seed is None else body.seed
@@ -144,12 +159,7 @@ def _form(body: ChatRequest) -> AnswerForm | None:
         return AnswerForm(tools=tools, is_one_call=True)
     if body.tool_choice == "required":
         return AnswerForm(tools=tools, is_one_call=body.parallel_tool_calls is False)
-    wanted = body.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.json_schema is None:
-        return AnswerForm(schema={"type": "object"})
-    return AnswerForm(schema=wanted.json_schema.json_schema)
+    return json_form(body.response_format)
 
 
 def _ignored(body: ChatRequest, settings: ServerSettings) -> list[str]:

@@ -32,7 +32,7 @@ from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, ReasoningParser
 from r1.text.tokenizer import Tokenizer
 
 _EOS = "<｜end▁of▁sentence｜>"
-_CHARACTERS_PER_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4  # of a loop, about
 _LOOP_INTERVAL_CHARACTERS = 512
 
 
@@ -41,7 +41,8 @@ class ServerModel:
 
     A thought that is over its budget or in a loop is stopped, closed and continued as text
     in R1's template. Where the server has no such endpoint the reply ends there, as too long.
-    Special tokens in text that people wrote are broken up, because a server reads them.
+    Such a text has no form for tools. Special tokens in text that people wrote are broken up,
+    because a server reads them.
     """
 
     tokenizer: Tokenizer | None = None
@@ -80,17 +81,23 @@ class ServerModel:
         self._num_running += 1
         try:
             watch = _ThoughtWatch(settings, is_in_thought=prompt.starts_in_thought)
-            async with aclosing(self._ask(prompt, settings)) as chunks:
-                async for chunk in chunks:
-                    yield [chunk]
-                    closing = None if chunk.finish_reason else watch.closing_after(chunk)
+            reader = self._reader(prompt)
+            async with aclosing(self._ask(prompt, settings, reader)) as stream:
+                async for chunks in stream:
+                    yield chunks
+                    if chunks[-1].finish_reason is not None:
+                        return
+                    text = "".join(chunk.text for chunk in chunks)
+                    closing = watch.closing_after(text, reader.num_likely_tokens)
                     if closing is not None:
                         break
                 else:
                     return
-            async with aclosing(self._go_on(prompt, settings, watch, closing or "")) as chunks:
-                async for chunk in chunks:
-                    yield [chunk]
+            thought = watch.text.removeprefix(THINK_OPEN).lstrip("\n") + closing
+            yield [_cut_off(reader, f"{closing}{THINK_CLOSE}\n\n")]
+            async with aclosing(self._go_on(prompt, settings, thought, reader)) as stream:
+                async for chunks in stream:
+                    yield chunks
         finally:
             self._num_running -= 1
 
@@ -104,14 +111,16 @@ class ServerModel:
 
     # ------------------------------------------------------------ inside
 
+    def _reader(self, prompt: ModelPrompt) -> UpstreamReader:
+        is_think_forced = _is_chat(prompt) and self._config.is_think_forced
+        return UpstreamReader(is_think_forced=is_think_forced)
+
     async def _ask(
-        self, prompt: ModelPrompt, settings: ReplySettings
-    ) -> AsyncGenerator[ModelChunk, None]:
+        self, prompt: ModelPrompt, settings: ReplySettings, reader: UpstreamReader
+    ) -> AsyncGenerator[list[ModelChunk], None]:
         """One request, until its last chunk."""
-        is_chat = prompt.chat is not None and not prompt.text
-        body = self._body(prompt, settings, is_chat=is_chat)
-        url = f"{self._config.url}/{'chat/completions' if is_chat else 'completions'}"
-        reader = UpstreamReader(is_think_forced=is_chat and self._config.is_think_forced)
+        body = self._body(prompt, settings)
+        url = f"{self._config.url}/{'chat/completions' if _is_chat(prompt) else 'completions'}"
         try:
             async with self._client.stream("POST", url, json=body) as response:
                 if response.status_code != 200:
@@ -119,54 +128,59 @@ class ServerModel:
                 async for event in httpx2.EventSource(response):
                     if event.data.strip() == "[DONE]":
                         break
-                    chunk = reader.read(json.loads(event.data))
-                    if chunk is not None:
-                        yield chunk
-                yield reader.end()
-        except (httpx2.HTTPError, ValueError) as error:
+                    if chunks := reader.read(json.loads(event.data)):
+                        yield chunks
+                yield [reader.end()]
+        except (httpx2.HTTPError, ValueError, RecursionError) as error:
             kind = type(error).__name__
             raise ApiError(502, f"the model's server: {kind}: {error}"[:300]) from None
 
     async def _go_on(
-        self, prompt: ModelPrompt, settings: ReplySettings, watch: _ThoughtWatch, closing: str
-    ) -> AsyncGenerator[ModelChunk, None]:
-        """Close the thought and have the answer written behind it."""
+        self, prompt: ModelPrompt, settings: ReplySettings, thought: str, begun: UpstreamReader
+    ) -> AsyncGenerator[list[ModelChunk], None]:
+        """Have the answer written behind a closed thought."""
         assert prompt.chat is not None
-        thought = watch.text.removeprefix(THINK_OPEN).lstrip("\n") + closing
-        yield ModelChunk(f"{closing}{THINK_CLOSE}\n\n", num_tokens=0)
-        num_left = settings.sampling.max_tokens - watch.num_tokens
+        num_left = settings.sampling.max_tokens - begun.num_likely_tokens
         sampling = replace(settings.sampling, max_tokens=max(1, num_left))
         try:
             text = (prompt.text or f"{_render(prompt.chat)}{THINK_OPEN}\n") + thought
             rest = ModelPrompt(chat=prompt.chat, text=f"{text}{THINK_CLOSE}\n\n")
-            async with aclosing(self._ask(rest, replace(settings, sampling=sampling))) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            asked = self._ask(rest, replace(settings, sampling=sampling), self._reader(rest))
+            async with aclosing(asked) as stream:
+                async for chunks in stream:
+                    yield [_behind(chunk, begun) for chunk in chunks]
         except ApiError as error:
             if error.status_code not in (400, 404, 405):
                 raise
-            yield ModelChunk("", num_tokens=0, finish_reason="length")
+            yield [ModelChunk("", num_tokens=0, finish_reason="length")]
 
-    def _body(
-        self, prompt: ModelPrompt, settings: ReplySettings, *, is_chat: bool
-    ) -> dict[str, Any]:
+    def _body(self, prompt: ModelPrompt, settings: ReplySettings) -> dict[str, Any]:
         sampling = settings.sampling
+        stream_options = {"include_usage": True}
+        if settings.thinking_budget is not None:
+            # vLLM's and SGLang's: a piece of the stream may be many tokens.
+            stream_options["continuous_usage_stats"] = True
         body: dict[str, Any] = {
             "model": self._config.model,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": stream_options,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
             "seed": (settings.seed + settings.sample_index) % 2**31,
         }
-        optional = {"stop": list(sampling.stop), "top_k": sampling.top_k, "min_p": sampling.min_p}
+        optional = {
+            "stop": list(sampling.stop),
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "ignore_eos": sampling.ignore_eos,
+        }
         body |= {name: value for name, value in optional.items() if value}
-        if is_chat:
-            assert prompt.chat is not None
-            body |= _chat_fields(prompt.chat, settings)
-        else:
-            body["prompt"] = prompt.text or list(prompt.ids)
+        if settings.form is not None:
+            body |= _form_fields(settings.form)
+        body |= (
+            _chat_fields(prompt, settings) if _is_chat(prompt) else _text_fields(prompt, settings)
+        )
         body |= self._config.extra
         return {name: value for name, value in body.items() if name not in self._config.omit}
 
@@ -176,20 +190,18 @@ class _ThoughtWatch:
 
     def __init__(self, settings: ReplySettings, *, is_in_thought: bool) -> None:
         self.text = ""
-        self.num_tokens = 0
         self._settings = settings
         self._parser = ReasoningParser(starts_in_thought=is_in_thought)
         self._num_checked = 0
 
-    def closing_after(self, chunk: ModelChunk) -> str | None:
-        """The closing words, or None: go on."""
-        self.text += chunk.text
-        self.num_tokens += chunk.num_tokens
-        self._parser.push(chunk.text)
+    def closing_after(self, text: str, num_tokens: int) -> str | None:
+        """The closing words behind this text, with so many tokens in all; None: go on."""
+        self.text += text
+        self._parser.push(text)
         if self._parser.is_closed:
             return None
         budget = self._settings.thinking_budget
-        if budget is not None and self.num_tokens >= budget:
+        if budget is not None and num_tokens >= budget:
             return BUDGET_CLOSING
         if len(self.text) - self._num_checked < _LOOP_INTERVAL_CHARACTERS:
             return None
@@ -199,14 +211,45 @@ class _ThoughtWatch:
         return LOOP_CLOSING if loop_period(codes, num_characters) is not None else None
 
 
-def _chat_fields(chat: ChatInput, settings: ReplySettings) -> dict[str, Any]:
+def _is_chat(prompt: ModelPrompt) -> bool:
+    return prompt.chat is not None and not prompt.text
+
+
+def _cut_off(reader: UpstreamReader, closing: str) -> ModelChunk:
+    """Our end of a thought, with what has not been counted of a reply that told no usage."""
+    return ModelChunk(
+        closing,
+        num_tokens=reader.num_likely_tokens - reader.num_tokens,
+        num_prompt_tokens=reader.num_prompt_tokens,
+        num_cached_tokens=reader.num_cached_tokens,
+    )
+
+
+def _behind(chunk: ModelChunk, begun: UpstreamReader) -> ModelChunk:
+    """A chunk of the answer: its request had the thought within its prompt."""
+    num_prompt = chunk.num_prompt_tokens
+    if num_prompt is not None:
+        num_prompt = begun.num_prompt_tokens or max(1, num_prompt - begun.num_likely_tokens)
+    return replace(
+        chunk, num_prompt_tokens=num_prompt, num_cached_tokens=None, num_reasoning_tokens=None
+    )
+
+
+def _text_fields(prompt: ModelPrompt, settings: ReplySettings) -> dict[str, Any]:
+    fields: dict[str, Any] = {"prompt": prompt.text or list(prompt.ids)}
+    if settings.num_top_logprobs is not None:
+        fields["logprobs"] = settings.num_top_logprobs
+    return fields
+
+
+def _chat_fields(prompt: ModelPrompt, settings: ReplySettings) -> dict[str, Any]:
+    chat = prompt.chat
+    assert chat is not None
     fields: dict[str, Any] = {"messages": _messages(chat.messages)}
     if settings.num_top_logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": settings.num_top_logprobs}
     if chat.tools:
         fields["tools"] = list(chat.tools)
-    if settings.form is not None:
-        fields |= _form_fields(settings.form)
     if not chat.is_thinking:
         # DeepSeek's switch, and that of the templates which know one.
         fields["thinking"] = {"type": "disabled"}
@@ -254,8 +297,10 @@ def _messages(messages: Sequence[Message]) -> list[Mapping[str, Any]]:
 def _render(chat: ChatInput) -> str:
     """The conversation in R1's template up to the reply; the server adds the BOS.
 
-    Raises ApiError 400 for turns with tools, which this form has not.
+    Raises ApiError 400 for tools, which this form has not.
     """
+    if chat.tools:
+        raise ApiError(400, "a reply with tools cannot begin with a text on another server")
     messages = [Message(m.role, _broken_up(m.content)) for m in chat.messages]
     try:
         return render_chat(messages, R1_CHAT_TEMPLATE, eos_token=_EOS, force_think=False)
@@ -280,8 +325,8 @@ async def _refusal(response: httpx2.Response) -> ApiError:
     text = (await response.aread()).decode("utf-8", "replace").strip()
     try:
         message = error_message(json.loads(text))[:300]
-    except ValueError:
-        message = text[:300]
+    except (ValueError, RecursionError):
+        message = text[:300] or response.reason_phrase
     status = response.status_code
     headers = {}
     if "retry-after" in response.headers:

@@ -18,7 +18,6 @@ from r1.engine.engine import Engine, EngineConfig
 from r1.engine.open_model import open_model
 from r1.serving.api.app import build_app
 from r1.serving.api.engine_model import EngineModel
-from r1.serving.api.errors import ApiError
 from r1.serving.api.model_side import (
     ChatInput,
     ModelChunk,
@@ -113,7 +112,7 @@ class RecitingModel:
         chunks: Sequence[str] = ("a thought", "</think>", "an answer"),
         *,
         starts_in_thought: bool = True,
-        error: ApiError | None = None,
+        error: Exception | None = None,
     ) -> None:
         self.is_reasoning = True
         self.chunks = list(chunks)

@@ -73,6 +73,15 @@ def test_stream_options_put_the_usage_last(client: openai.OpenAI) -> None:
     assert all(chunk.choices for chunk in chunks)
 
 
+def test_continuous_usage_grows_to_that_of_the_end(client: openai.OpenAI) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    _, _, (*chunks, last) = joined(ask(client, stream=True, stream_options=options))
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert (counts[0] > 0, chunks[-1].usage) == (True, last.usage)
+    assert {chunk.usage.prompt_tokens for chunk in chunks} == {last.usage.prompt_tokens}
+
+
 def test_n_gives_that_many_different_choices_streamed_and_whole(client: openai.OpenAI) -> None:
     whole = ask(client, n=3)
     texts = [choice.message.reasoning_content or choice.message.content for choice in whole.choices]

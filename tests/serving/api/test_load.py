@@ -158,6 +158,13 @@ def test_a_bug_in_the_model_is_told_without_its_inside(make_server: MakeServer) 
 
     response = make_server(Broken()).post("/v1/chat/completions", {"messages": QUESTION})
     assert (response.status_code, response.json()["error"]["message"]) == (500, "internal error")
+    # Also when it shows in the middle of a stream.
+    late = RecitingModel(["begun"], error=RuntimeError("secret path"))
+    server = make_server(late)
+    response = server.post("/v1/chat/completions", {"messages": QUESTION, "stream": True})
+    last = json.loads(response.text.strip().split("data: ")[-1])
+    assert (response.status_code, last["error"]["message"]) == (200, "internal error")
+    assert late.num_closed == 1
 
 
 def test_every_route_wants_a_key(make_server: MakeServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_logprobs_in_the_older_form(tiny_server: LiveServer) -> None:
     assert "".join(logprobs["tokens"]) == choice["text"].removeprefix("17 + 25 =")
     assert len(logprobs["token_logprobs"]) == 8
     assert logprobs["text_offset"][0] == len("17 + 25 =")
+
+
+def test_a_form_holds_a_completion_from_its_first_character(tiny_server: LiveServer) -> None:
+    schema = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"schema": schema | {"additionalProperties": False}},
+    }
+    (choice,) = complete(tiny_server, response_format=form, max_tokens=100)["choices"]
+    assert (json.loads(choice["text"]), choice["finish_reason"]) == ({"a": 1}, "stop")
 
 
 def test_special_tokens_in_a_text_stay_text(
