@@ -75,6 +75,8 @@ class ServerConfig(Config):
             raise ValueError(f"is not a server's address ({error})") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError("is not a server's address such as http://localhost:8000/v1")
+        if url.port is not None and url.port > 65535:
+            raise ValueError(f"has the port {url.port}; the last one is 65535")
         if url.userinfo:
             raise ValueError("holds a password; name a key with api_key_variable instead")
         return value.rstrip("/").removesuffix("/chat/completions").removesuffix("/completions")

@@ -66,7 +66,8 @@ Waiting = Annotated[
     int, typer.Option("--max-waiting", min=0, help="Replies that may queue, a model.")
 ]
 CacheSize = Annotated[
-    float, typer.Option("--kv-cache-gb", min=0.001, help="Memory of the KV cache, a model.")
+    float,
+    typer.Option("--kv-cache-gb", min=0.001, max=1e6, help="Memory of the KV cache, a model."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DatabaseUrl = Annotated[
@@ -186,7 +187,10 @@ def _read_keys(file: Path | None) -> list[str]:
     if file is None:
         text = os.environ.get(KEY_VARIABLE, "")
     else:
-        text = file.expanduser().read_text(encoding="utf-8")
+        try:
+            text = file.expanduser().read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"--api-key-file {file}: not UTF-8 text") from None
     keys = [line.strip() for line in text.splitlines() if line.strip()]
     if file is not None and not keys:
         raise ValueError(f"{file}: holds no key; write one a line")

@@ -57,10 +57,18 @@ class AttentionMetadata:
     buckets: list[AttentionBucket] | QueryTiles
 
 
+class CacheTooLarge(ValueError):
+    """More than the memory holds; `problem` is without the settings of a config."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; lower engine.kv_cache_bytes or engine.num_blocks")
+        self.problem = problem
+
+
 class PagedKVCache:
     """The storage: `num_blocks` blocks of `block_size` tokens in every layer.
 
-    `num_extra_layers` stand behind the model's own, for one that drafts. Raises ValueError
+    `num_extra_layers` stand behind the model's own, for one that drafts. Raises CacheTooLarge
     when the memory does not hold them.
     """
 
@@ -87,9 +95,8 @@ class PagedKVCache:
             self.layers = [untouched_zeros(shape, dtype, device) for _ in range(num_layers)]
         except RuntimeError as error:  # torch has no narrower class for a CPU's memory
             size = math.prod(shape) * dtype.itemsize * num_layers
-            raise ValueError(
-                f"a KV cache of {size / 2**30:.1f} GiB does not fit the memory of {device}; "
-                "lower engine.kv_cache_bytes or engine.num_blocks"
+            raise CacheTooLarge(
+                f"a KV cache of {size / 2**30:.1f} GiB does not fit the memory of {device}"
             ) from error
         self.addresses = np.array([layer.data_ptr() for layer in self.layers], np.int64)
 

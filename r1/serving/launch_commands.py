@@ -19,12 +19,17 @@ _USABLE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is served, and on how many GPUs."""
+    """What is served, and on how many GPUs.
+
+    The thoughts of a model that `is_reasoning` are split off by the engine's own parser, which
+    would take the whole reply of another for a thought.
+    """
 
     model: str
     config: ModelConfig
     dtype: str
     context: int = README_CONTEXT
+    is_reasoning: bool = True
     gpu_bytes: int = DEFAULT_GPU_BYTES
 
     @property
@@ -48,11 +53,11 @@ class Launch:
 
 
 def vllm_command(launch: Launch) -> str:
-    """`vllm serve ...` as in the README, thoughts split off by vLLM's own parser."""
+    """`vllm serve ...` as in the README."""
     words = ["vllm", "serve", launch.model]
     words += ["--tensor-parallel-size", str(launch.tensor_parallel_size)]
     words += ["--max-model-len", str(launch.context), "--enforce-eager"]
-    words += ["--reasoning-parser", "deepseek_r1"]
+    words += ["--reasoning-parser", "deepseek_r1"] if launch.is_reasoning else []
     return shlex.join(words)
 
 
@@ -60,7 +65,8 @@ def sglang_command(launch: Launch) -> str:
     """`python3 -m sglang.launch_server ...` as in the README."""
     words = ["python3", "-m", "sglang.launch_server", "--model", launch.model]
     words += ["--trust-remote-code", "--tp", str(launch.tensor_parallel_size)]
-    words += ["--context-length", str(launch.context), "--reasoning-parser", "deepseek-r1"]
+    words += ["--context-length", str(launch.context)]
+    words += ["--reasoning-parser", "deepseek-r1"] if launch.is_reasoning else []
     return shlex.join(words)
 
 

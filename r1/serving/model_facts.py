@@ -23,7 +23,9 @@ from r1.models.sizing import (
     needs,
     weight_bytes,
 )
+from r1.serving.conversation import is_r1_like
 from r1.serving.launch_commands import LAUNCHERS, README_CONTEXT, Launch
+from r1.text.tokenizer import load_tokenizer
 
 CONTEXTS = (2_048, README_CONTEXT, 131_072)
 BATCHES = (1, 8, 64)
@@ -37,6 +39,17 @@ class NamedModel:
     config: ModelConfig
     license: str
     preset: Preset | None = None
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether replies begin with a thought, by what is known without a download."""
+        if self.preset is not None:
+            return self.preset.generation is not None
+        path = resolve_model(self.name, config_only=True)
+        try:
+            return is_r1_like(load_tokenizer(path))
+        except ValueError:  # of the hub's, the config alone is here
+            return False
 
 
 def find_model(name: str) -> NamedModel:
@@ -140,17 +153,22 @@ def _commands(model: NamedModel, dtype: str, fits: bool) -> list[str]:
     context = min(README_CONTEXT, model.config.max_position_embeddings)
     # A server's own GPUs hold 16 bits, or the 8 that a model was released in.
     served_dtype = "float8" if dtype == "float8" else "bfloat16"
-    launch = Launch(model.name, model.config, served_dtype, context)
+    launch = Launch(model.name, model.config, served_dtype, context, model.is_reasoning)
     gpus = f"{launch.tensor_parallel_size} x {launch.gpu_bytes // 10**9} GB"
     lines += [f"{name + ':':<8}{make(launch)}" for name, make in LAUNCHERS.items()]
     return [*lines, f"        (GPUs: {gpus}; a server of GPUs with more memory needs fewer)"]
 
 
 def launch_command(name: str, launcher: str) -> str:
-    """How a bigger engine serves a model. Raises ValueError for an unknown model or launcher."""
+    """How a bigger engine serves a model.
+
+    Raises ValueError for an unknown model or launcher, and for a model still to be fetched.
+    """
     if launcher not in LAUNCHERS:
         raise ValueError(f"--print-command {launcher}: choose from {', '.join(LAUNCHERS)}")
     model = find_model(name)
     dtype = default_dtype(model, torch.device("cuda"))
     context = min(README_CONTEXT, model.config.max_position_embeddings)
-    return LAUNCHERS[launcher](Launch(model.name, model.config, dtype, context))
+    # Names of the catalogue mean nothing to other engines.
+    path = str(resolve_model(name)) if name in CATALOGUE else model.name
+    return LAUNCHERS[launcher](Launch(path, model.config, dtype, context, model.is_reasoning))

@@ -270,6 +270,7 @@ def test_the_key_is_sent_and_shown_nowhere(script: Script, monkeypatch: pytest.M
         ({"url": "localhost:8000"}, "not a server's address"),
         ({"url": "http://[::1"}, "not a server's address"),
         ({"url": "http://me:secret@host/v1"}, "holds a password"),
+        ({"url": "http://localhost:99999/v1"}, "has the port 99999"),
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:

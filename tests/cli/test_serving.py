@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from r1.cli.app import app
+from r1.serving.api.run_server import bind, warn_if_open
+from r1.serving.api.settings import ServerSettings
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -33,6 +35,34 @@ def test_a_taken_port_is_one_line() -> None:
         code, text = run("tiny", "--port", str(taken.getsockname()[1]))
     assert code == 2
     assert "choose another with --port" in text
+
+
+def test_a_second_server_on_a_port_is_told_before_its_model_is_read() -> None:
+    with bind(ServerSettings(port=0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ValueError, match=f"{port}: .*; choose another with --port"):
+            bind(ServerSettings(port=port))
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1"])
+def test_a_wrong_host_is_one_line(host: str) -> None:
+    code, text = run("tiny", "--host", host, "--port", "0")
+    assert code == 2
+    assert text.startswith(f"r1: error: {host}:0: ")
+    assert text.endswith("; choose another with --host\n")
+
+
+@pytest.mark.parametrize("size", ["inf", "nan", "0", "-1"])
+def test_a_cache_has_a_size(size: str) -> None:
+    code, text = run("tiny", "--kv-cache-gb", size, "--port", "0")
+    assert code == 2
+    assert "--kv-cache-gb" in text
+
+
+def test_a_cache_that_does_not_fit_names_its_option() -> None:
+    code, text = run("tiny", "--kv-cache-gb", "900000", "--device", "cpu", "--port", "0")
+    assert code == 2
+    assert text.endswith(" GiB does not fit the memory of cpu; lower --kv-cache-gb\n")
 
 
 @pytest.mark.parametrize(
@@ -70,12 +100,12 @@ def test_a_key_file_without_a_key_is_a_mistake(tmp_path: Path) -> None:
     file.write_text("\n \n")
     code, text = run("tiny", "--api-key-file", str(file))
     assert (code, text) == (2, f"r1: error: {file}: holds no key; write one a line\n")
+    file.write_bytes(b"key\xff\n")
+    code, text = run("tiny", "--api-key-file", str(file))
+    assert (code, text) == (2, f"r1: error: --api-key-file {file}: not UTF-8 text\n")
 
 
 def test_listening_beyond_this_machine_warns(capsys: pytest.CaptureFixture[str]) -> None:
-    from r1.serving.api.run_server import warn_if_open
-    from r1.serving.api.settings import ServerSettings
-
     warn_if_open(ServerSettings())
     assert capsys.readouterr().err == ""
     warn_if_open(ServerSettings(host="0.0.0.0"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import socket
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 
 from r1.backends.openai_http_client import ServerConfig
 from r1.engine.engine import Engine, EngineConfig
+from r1.engine.kv_cache import CacheTooLarge
 from r1.engine.open_model import open_model
 from r1.serving.api.app import build_app
 from r1.serving.api.engine_model import EngineModel
@@ -24,6 +26,8 @@ from r1.serving.api.settings import ServerSettings
 from r1.serving.api.worker_team import release_workers
 from r1.serving.chats.page import AddPage, PageSettings, open_page
 from r1.serving.chosen_model import choose_model
+
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 
 
 def serve(
@@ -37,16 +41,19 @@ def serve(
 
     Raises ValueError when one cannot be opened, or is there twice.
     """
-    warn_if_open(settings)
     paths = _find_all(models)
     limits = EngineConfig(max_num_seqs=settings.max_running, kv_cache_bytes=kv_cache_bytes)
 
     def open_engine(path: Path) -> Engine:
         loaded, tokenizer = open_model(str(path), device=device, is_trained=False)
-        return Engine(loaded, tokenizer, limits)
+        try:
+            return Engine(loaded, tokenizer, limits)
+        except CacheTooLarge as error:
+            raise ValueError(f"{error.problem}; lower --kv-cache-gb") from None
 
     # Before the weights are read: a taken port or an unusable database is told at once.
     with bind(settings) as listener:
+        warn_if_open(settings)
         add_page = open_page(page)
         on_idle = release_workers if len(paths) > 1 else None
         engines = {
@@ -72,8 +79,8 @@ def serve_backend(
     upstreams: Mapping[str, ServerConfig], settings: ServerSettings, page: PageSettings
 ) -> None:
     """Serve models that another server runs, with the rules of use in front of them."""
-    warn_if_open(settings)
     with bind(settings) as listener:
+        warn_if_open(settings)
         models = {name: ServerModel(upstream) for name, upstream in upstreams.items()}
         run(models, settings, listener, open_page(page))
 
@@ -140,7 +147,10 @@ class DrainingServer(uvicorn.Server):
 
 
 def bind(settings: ServerSettings) -> socket.socket:
-    """The listening socket. Raises ValueError when the address is taken or not ours."""
+    """The listening socket. Raises ValueError when the address is taken or not ours.
+
+    Clients that come before the models are loaded wait in its queue.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's delay off for what it accepts.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -151,10 +161,12 @@ def bind(settings: ServerSettings) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen()  # until then a second server could bind the same port
     except OSError as error:
         listener.close()
         address = f"{settings.host}:{settings.port}"
-        raise ValueError(f"{address}: {error.strerror}; choose another with --port") from None
+        option = "--port" if error.errno in _PORT_ERRORS else "--host"
+        raise ValueError(f"{address}: {error.strerror}; choose another with {option}") from None
     return listener
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from r1.serving.files.documents import DocumentError, DocumentLimits, read_document
 
 MAX_FILES = 50_000
-_VERSION = 1
+_VERSION = 2
 _PASSAGE_CHARACTERS = 1200
 _MAX_QUERY_TOKENS = 48
 _SKIPPED_FOLDERS = frozenset(("node_modules", "__pycache__"))
 
 _SCHEMA = """
-CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE, mtime_ns INTEGER, size INTEGER);
+CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB UNIQUE, mtime_ns INTEGER, size INTEGER);
 CREATE TABLE passages (id INTEGER PRIMARY KEY, file_id INTEGER, number INTEGER, text TEXT);
 CREATE INDEX passages_of_file ON passages (file_id);
 CREATE VIRTUAL TABLE words USING fts5(tokens, tokenize='porter unicode61');
@@ -77,7 +77,7 @@ class FolderIndex:
         num_read = 0
         with closing(self._open()) as db:
             rows = db.execute("SELECT path, id, mtime_ns, size FROM files")
-            known = {path: (key, mtime_ns, size) for path, key, mtime_ns, size in rows}
+            known = {os.fsdecode(path): (key, *state) for path, key, *state in rows}
             for path, stat in self._walk():
                 if stop.is_set():
                     return num_read
@@ -107,7 +107,7 @@ class FolderIndex:
                 "WHERE words MATCH ? ORDER BY rank LIMIT ?",
                 (match, count),
             )
-            return [Passage(*row) for row in rows]
+            return [Passage(os.fsdecode(path), *rest) for path, *rest in rows]
 
     def _open(self) -> sqlite3.Connection:
         """The database, made anew when it is another version's or no database."""
@@ -170,13 +170,20 @@ def _forget(db: sqlite3.Connection, file_id: int | None) -> None:
 
 def _add(db: sqlite3.Connection, file: tuple[str, int, int], texts: list[str]) -> None:
     insert = "INSERT INTO files (path, mtime_ns, size) VALUES (?, ?, ?)"
-    file_id = db.execute(insert, file).lastrowid
-    name = index_tokens(Path(file[0]).stem)
+    path, *state = file
+    # As bytes: a name may be no UTF-8, which SQLite's text must be.
+    file_id = db.execute(insert, (os.fsencode(path), *state)).lastrowid
+    name = index_tokens(printable(Path(path).stem))
     for number, text in enumerate(texts):
         insert = "INSERT INTO passages (file_id, number, text) VALUES (?, ?, ?)"
         passage_id = db.execute(insert, (file_id, number, text)).lastrowid
         tokens = f"{name} {index_tokens(text)}"
         db.execute("INSERT INTO words (rowid, tokens) VALUES (?, ?)", (passage_id, tokens))
+
+
+def printable(path: str) -> str:
+    """A path as text that can be stored and sent, whatever bytes its names have."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def split_passages(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from r1.serving.files.documents import DocumentLimits
-from r1.serving.search.folder_index import FolderIndex, Passage, match_expression
+from r1.serving.search.folder_index import FolderIndex, Passage, match_expression, printable
 from r1.serving.search.results import SearchError, SearchResult
 
 _NUM_PASSAGES = 60
@@ -93,8 +93,8 @@ class FolderSearch:
         try:
             self._index.refresh(self._stop)
             self._failure = ""
-        except (OSError, sqlite3.Error) as error:
-            self._failure = str(error)
+        except Exception as error:  # nobody sees what ends a thread; the search tells it
+            self._failure = str(error) or type(error).__name__
         finally:
             self._is_fresh.set()
 
@@ -104,11 +104,11 @@ class FolderSearch:
         in_order = sorted(passages, key=lambda passage: passage.number)
         changed = datetime.fromtimestamp(best.mtime_ns / 1e9, UTC)
         return SearchResult(
-            title=best.path,
+            title=printable(best.path),
             url="",
             snippet=snippet(best.text, query),
             date=changed.date().isoformat(),
-            site=self._index.folder.name,
+            site=printable(self._index.folder.name),
             text="\n…\n".join(passage.text for passage in in_order),
         )
 

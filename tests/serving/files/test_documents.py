@@ -112,6 +112,16 @@ def test_html_whole_as_a_file_and_its_main_part_as_a_page() -> None:
         assert part not in page.text
 
 
+def test_deep_html_is_read_to_its_end() -> None:
+    inner = b"<div>" * 1000 + b"the bottom" + b"</div>" * 1000
+    data = b"<body>start " + inner + b" end"
+    assert read_data(data, "a.html", LIMITS).text == "start\n\nthe bottom\n\nend"
+    words = b"<p>" + b"One two three, and so it goes on. " * 12 + b"</p>"
+    data = b"<html><body><article>" + words + inner + words + b"last</article>"
+    page = read_data(data, "page", LIMITS, is_page=True)
+    assert page.text.endswith("last")
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

@@ -148,6 +148,30 @@ def test_an_index_that_cannot_be_kept_is_one_line(folder: Path, tmp_path: Path) 
         asyncio.run(provider.search("capital", 5))
 
 
+def test_names_that_are_not_utf8_are_found_and_shown(folder: Path, tmp_path: Path) -> None:
+    for name in (b"b\xff.txt", b"b\xfe.txt"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("A walrus.")
+    (folder / "z.txt").write_text("A sudden okapi.")
+    provider = FolderSearch(folder, tmp_path / "i.sqlite3")
+    found = asyncio.run(provider.search("walrus", 5))
+    assert [result.title for result in found] == ["b\ufffd.txt"] * 2
+    assert asyncio.run(provider.search("okapi", 5))[0].title == "z.txt"
+    index = FolderIndex(folder, tmp_path / "i.sqlite3", DocumentLimits())
+    assert index.refresh(threading.Event()) == 0
+
+
+def test_a_refresh_that_fails_in_any_way_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(FolderIndex, "refresh", fail)
+    provider = FolderSearch(folder, tmp_path / "i.sqlite3")
+    with pytest.raises(SearchError, match=r"cannot be indexed \(out of luck\)"):
+        asyncio.run(provider.search("capital", 5))
+
+
 def test_passages_hold_the_whole_text() -> None:
     text = "\n\n".join(["short"] * 300 + ["x" * 5000, "line of code\n" * 300])
     passages = split_passages(text)
