@@ -95,17 +95,22 @@ def _describe_model(
 
 
 def _describe_plan(config: VerbConfig, model: ModelConfig) -> str:
-    """The plan, with what a bound changes; texts of supervised data may yet be longer."""
+    """The plan, with what a bound changes.
+
+    Prompts and texts of supervised data are not read for it, and may make sequences longer.
+    """
     changes = ""
+    longest = 1
+    if isinstance(config, GrpoConfig):
+        longest = min(config.longest_reply, model.max_position_embeddings)
     if isinstance(config, LoopConfig | GrpoConfig):
-        longest = config.longest_reply if isinstance(config, GrpoConfig) else 1
         try:
             fitted = within_bound(config, model, longest)
         except ValueError as error:
             return str(error)
         changes = describe_changes(config, fitted)
         config = fitted
-    plan = describe_memory(estimate_memory(config, model))
+    plan = describe_memory(estimate_memory(config, model, longest))
     return f"{plan}; max_memory_bytes sets {changes}" if changes else plan
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from r1.allocator import keep_freed_memory
 from r1.engine.engine import Engine
+from r1.engine.engine_config import max_model_len, num_blocks
 from r1.engine.open_model import GeneratorFactory, open_model
 from r1.generator import Generator
 from r1.models.exact import make_exact
@@ -35,7 +36,7 @@ from r1.training.grpo_config import GrpoConfig, TaskShare, TokenLimit
 from r1.training.memory import fit_memory
 from r1.training.optimizer import NonFiniteError, Optimizer
 from r1.training.policy_update import PolicyBatch, UpdateResult, reply_logprobs, update_policy
-from r1.training.prompt_limit import check_prompts_fit, max_prompt_tokens
+from r1.training.prompt_limit import check_prompts_fit, longest_prompt, max_prompt_tokens
 from r1.training.reward_model import load_reward_model
 from r1.training.rollout_metrics import rollout_metrics, sample_rows
 from r1.training.rollouts import Group, QuestionSource, RolloutSettings, Scorer
@@ -60,7 +61,7 @@ def run_grpo(config: GrpoConfig, *, make_generator: GeneratorFactory = Engine) -
         if run.checkpoint_path.exists():
             return run.checkpoint_path
         sources = load_sources(config)
-        learner = build_learner(config, make_generator)
+        learner = build_learner(config, sources, make_generator)
         check_prompts(learner, sources)
         position = resume(run, learner, len(sources))
         try:
@@ -118,14 +119,19 @@ def load_sources(config: GrpoConfig) -> list[QuestionSource]:
     return sources
 
 
-def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learner:
+def build_learner(
+    config: GrpoConfig, sources: Sequence[QuestionSource], make_generator: GeneratorFactory
+) -> Learner:
     """Open the policy, its frozen reference (where there is a KL) and the reward models.
 
     Raises ValueError for one that cannot be opened, and when they do not fit the memory.
     """
     model, tokenizer = open_model(config.model, dtype=config.dtype, device=config.device)
     check_experts(model, config.experts)
-    config = fit_memory(config, model, config.longest_reply)
+    # Prompts are only counted for a plan: of many questions it takes a while.
+    is_bounded = config.max_memory_bytes is not None
+    longest = longest_sequence(config, sources, model, tokenizer) if is_bounded else 0
+    config = fit_memory(config, model, longest)
     is_exact = config.exact or config.engine.exact
     engine = config.engine.model_copy(update={"exact": is_exact})
     if is_exact:
@@ -153,6 +159,21 @@ def build_learner(config: GrpoConfig, make_generator: GeneratorFactory) -> Learn
             for part, path in config.reward_models.items()
         },
     )
+
+
+def longest_sequence(
+    config: GrpoConfig,
+    sources: Sequence[QuestionSource],
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+) -> int:
+    """Tokens of the longest prompt with a reply, as far as the engine has room for them."""
+    prompt_tokens = max(
+        longest_prompt(tokenizer, source.task, source.problems, config.prompt_style)
+        for source in sources
+    )
+    room = max_model_len(model, config.engine, num_blocks(model, config.engine))
+    return min(room, prompt_tokens + config.longest_reply)
 
 
 def check_prompts(learner: Learner, sources: Sequence[QuestionSource]) -> None:

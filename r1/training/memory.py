@@ -46,11 +46,14 @@ _FULL_SPEED_TOKENS = 1024
 def estimate_memory(
     config: VerbConfig,
     model: ModelConfig,
+    longest: int,
     runtime_bytes: int = _RUNTIME_BYTES,
     slack: float = _HEAP_SLACK,
 ) -> dict[str, int]:
     """Bytes by purpose at the moment that takes the most, in the midst of an update.
 
+    `longest` is the number of tokens of the longest sequence that is trained on, of prompt and
+    reply together: it is never split, so that a pass may have more than `micro_batch_tokens`.
     The engine samples from the very weights that are trained, so it adds a KV cache
     and no copy; the cache stays while the weights are updated. What a step of the engine
     computes with is less than the update's, and gone by then. Models other than
@@ -61,16 +64,21 @@ def estimate_memory(
     size = _weight_bytes(config, model)
     parts = {"weights": parameters * size}
     if isinstance(config, LoopConfig | GrpoConfig):
-        parts |= _training_parts(config, model, parameters, size)
+        row_tokens = max(config.micro_batch_tokens, longest)
+        widened = config.model_copy(update={"micro_batch_tokens": row_tokens})
+        parts |= _training_parts(widened, model, parameters, size)
         parts["passing"] = int(parts["passing"] * slack)
         parts["runtime"] = runtime_bytes
     if isinstance(config, GrpoConfig):
         parts["reference"] = parameters * size if config.kl_coefficient else 0
         parts["reward models"] = parameters * size * len(config.reward_models)
         num_questions = config.questions_per_step * config.updates_per_rollout
-        # A prompt for each question, taken to be as long as a reply, and the ends of two blocks.
-        reply_tokens = config.longest_reply + 2 * config.engine.block_size
-        num_tokens = num_questions * (config.group_size + 1) * reply_tokens
+        # A prompt for each question, and the ends of two blocks for it and for every reply. Where
+        # the context cuts replies short, a longer prompt leaves them less than it takes.
+        reply_tokens = min(config.longest_reply, longest)
+        group_tokens = longest - reply_tokens + config.group_size * reply_tokens
+        num_tokens = group_tokens + (config.group_size + 1) * 2 * config.engine.block_size
+        num_tokens *= num_questions
         parts["KV cache"] = _kv_cache_bytes(config.engine, model, size, num_tokens)
     elif isinstance(config, SampleConfig):
         num_tokens = config.prompts_per_batch * config.samples_per_prompt * config.max_tokens
@@ -127,7 +135,7 @@ def fit_memory(config: Bounded, model: LanguageModel | SequenceScorer, longest: 
         write_json(path, kept)
     chosen = {name: kept[name] for name in _FITTED}
     resolved, fitted = (each.model_copy(update=chosen) for each in (resolved, config))
-    with_holes = estimate_memory(resolved, model.config, runtime, _HEAP_SLACK)
+    with_holes = estimate_memory(resolved, model.config, longest, runtime, _HEAP_SLACK)
     if sum(with_holes.values()) > bound:
         give_back_large_blocks()
     if changes := describe_changes(config, fitted):
@@ -163,7 +171,7 @@ def within_bound(
         return config
 
     def plan_of(fitted: Bounded, slack: float = 1.0) -> dict[str, int]:
-        return estimate_memory(fitted, model, runtime_bytes, slack)
+        return estimate_memory(fitted, model, longest, runtime_bytes, slack)
 
     saving = config
     for slack, saving in itertools.product((_HEAP_SLACK, 1.0), _savings(config)):
@@ -194,11 +202,11 @@ def _savings(config: Bounded) -> Iterator[Bounded]:
 def _with_largest_micro_batch(
     config: Bounded, plan_of: Callable[[Bounded], Mapping[str, int]], longest: int, least: int
 ) -> Bounded | None:
-    """That keeps to the bound, of at least `longest`, and of `least` if the config's is."""
+    """That keeps to the bound, of at least `longest` and `least` if the config's is."""
     bound = config.max_memory_bytes
     assert bound is not None
-    tokens = max(longest, config.micro_batch_tokens)
-    least = max(longest, min(least, tokens))
+    tokens = config.micro_batch_tokens
+    least = min(max(longest, least), tokens)
     while True:
         fitted = config.model_copy(update={"micro_batch_tokens": tokens})
         if sum(plan_of(fitted).values()) <= bound:
@@ -270,11 +278,12 @@ def _activation_bytes(
     return kept, most
 
 
-def _kv_cache_bytes(
-    engine: EngineConfig, model: ModelConfig, size: int, num_reply_tokens: int
-) -> int:
+def _kv_cache_bytes(engine: EngineConfig, model: ModelConfig, size: int, num_tokens: int) -> int:
     """What the cache can grow to: its bound, or all replies at once (prompts are shared)."""
-    token_bytes = math.prod(model.kv_entry_shape) * model.num_hidden_layers * size
+    num_layers = model.num_hidden_layers + engine.num_draft_layers
+    token_bytes = math.prod(model.kv_entry_shape) * num_layers * size
     if engine.num_blocks is not None:
         return engine.num_blocks * engine.block_size * token_bytes
-    return min(engine.kv_cache_bytes, num_reply_tokens * token_bytes)
+    # The engine refuses a cache that holds less than the `max_model_len` that is asked for.
+    num_tokens = max(num_tokens, (engine.max_model_len or 0) + engine.block_size)
+    return min(engine.kv_cache_bytes, num_tokens * token_bytes)

@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ import pytest
 
 from r1.engine.engine import EngineConfig
 from r1.models.architectures import build_model
+from r1.models.language_model import LanguageModel
 from r1.models.model_config import ModelConfig
 from r1.models.parameter_count import num_parameters
-from r1.tasks.task import TaskConfig
-from r1.training import memory
-from r1.training.grpo_config import GrpoConfig
+from r1.records import Problem
+from r1.tasks import task as task_module
+from r1.tasks.task import Split, TaskConfig, TaskError
+from r1.text.prompts import build_prompt
+from r1.text.tokenizer import Tokenizer
+from r1.training import grpo, memory
+from r1.training.grpo import GrpoConfig, run_grpo
 from r1.training.memory import (
     describe_memory,
     estimate_memory,
@@ -26,6 +32,7 @@ from r1.training.memory import (
 )
 from r1.training.rejection_sampling import SampleConfig
 from r1.training.sft import SftConfig
+from tests.training.conftest import LetterTask
 
 MODEL = ModelConfig(
     architecture="Qwen2ForCausalLM",
@@ -39,9 +46,9 @@ MODEL = ModelConfig(
 )
 
 
-def alive(config: Any, model: ModelConfig) -> dict[str, int]:
+def alive(config: Any, model: ModelConfig, longest: int = 1) -> dict[str, int]:
     """The plan of a heap without holes."""
-    return estimate_memory(config, model, slack=1.0)
+    return estimate_memory(config, model, longest, slack=1.0)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +110,15 @@ def test_savings_are_part_of_the_plan() -> None:
     assert {k: v for k, v in usual.items() if k not in ("activations", "passing")} == {
         k: v for k, v in again.items() if k not in ("activations", "passing")
     }
+
+
+def test_a_sequence_longer_than_a_micro_batch_is_a_pass_by_itself() -> None:
+    config = SftConfig(output=Path("o"), model="m", data=Path("d"), micro_batch_tokens=100)
+    wide = config.model_copy(update={"micro_batch_tokens": 300})
+    assert alive(config, MODEL, 300) == alive(wide, MODEL) != alive(config, MODEL, 100)
+    # Micro-batches stay what they are without a bound, where it leaves room.
+    bounded = config.model_copy(update={"max_memory_bytes": 10**9})
+    assert within_bound(bounded, MODEL, 300) == bounded
 
 
 def test_the_largest_of_what_does_not_live_at_once() -> None:
@@ -187,10 +203,13 @@ def test_reinforcement_adds_reference_and_cache() -> None:
         reward_weights={"accuracy": 1.0, "preference": 1.0},
         reward_models={"preference": "somewhere"},
     )
-    parts = alive(config, MODEL)
+    parts = alive(config, MODEL, 100 + 700)
     assert parts["reference"] == parts["reward models"] == 4 * count
-    # 2 x 4 replies and 2 prompts of 100 tokens and the ends of 2 blocks; k, v; G, K, layers.
-    assert parts["KV cache"] == 10 * 132 * (2 * 2 * 8 * 3 * 4)
+    # 2 x 4 replies of 100 tokens, 2 prompts of 700, the ends of 2 blocks; k, v; G, K, layers.
+    token_bytes = 2 * 2 * 8 * 3 * 4
+    assert parts["KV cache"] == (8 * 132 + 2 * 732) * token_bytes
+    # A context of 60 tokens, which cuts replies to what a prompt of 1 leaves.
+    assert alive(config, MODEL, 60)["KV cache"] == (8 * 92 + 2 * 32) * token_bytes
     parts = alive(config.model_copy(update={"kl_coefficient": 0.0}), MODEL)
     assert "reference" not in parts
     engine = EngineConfig(kv_cache_bytes=1000)
@@ -198,7 +217,14 @@ def test_reinforcement_adds_reference_and_cache() -> None:
     assert parts["KV cache"] == 1000
     engine = EngineConfig(num_blocks=10, block_size=16)
     parts = alive(config.model_copy(update={"engine": engine}), MODEL)
-    assert parts["KV cache"] == 160 * (2 * 2 * 8 * 3 * 4)
+    assert parts["KV cache"] == 160 * token_bytes
+    # What the engine asks for besides: a context that it was given, a layer that drafts.
+    engine = EngineConfig(max_model_len=9000)
+    parts = alive(config.model_copy(update={"engine": engine}), MODEL, 100)
+    assert parts["KV cache"] == 9016 * token_bytes
+    engine = EngineConfig(max_model_len=9000, speculative_tokens=1)
+    parts = alive(config.model_copy(update={"engine": engine}), MODEL, 100)
+    assert parts["KV cache"] == 9016 * token_bytes * 4 // 3
 
 
 def test_sampling_trains_nothing() -> None:
@@ -230,7 +256,7 @@ def test_micro_batches_keep_to_the_bound_or_the_run_is_refused(
     assert not any(tmp_path.iterdir())
     single = config.model_copy(update={"dtype": "float32"})
     # With room for the holes of a heap that keeps what is freed.
-    free = sum(estimate_memory(single, MODEL, 380_000_000).values())
+    free = sum(estimate_memory(single, MODEL, 50, 380_000_000).values())
     assert fit_memory(config.model_copy(update={"max_memory_bytes": free}), model, 50) == (
         config.model_copy(update={"max_memory_bytes": free})
     )
@@ -260,9 +286,100 @@ def test_under_a_bound_the_cache_is_what_was_planned(tmp_path: Path) -> None:
         max_tokens=100,
         max_memory_bytes=10**11,
     )
-    fitted = fit_memory(config, build_model(MODEL), 100)
-    assert fitted.engine.kv_cache_bytes == alive(config, MODEL)["KV cache"]
+    fitted = fit_memory(config, build_model(MODEL), 800)
+    assert fitted.engine.kv_cache_bytes == alive(config, MODEL, 800)["KV cache"]
     assert fitted.engine.kv_cache_bytes < config.engine.kv_cache_bytes
+
+
+@dataclass(frozen=True)
+class LongQuestions(LetterTask):
+    """Two questions in three are much longer than the replies to them."""
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        short = super().problems(split)
+        return [replace(p, question=p.question * (1 + i % 3 * 20)) for i, p in enumerate(short)]
+
+
+def long_questions_config(output: Path, policy: Path, **settings: Any) -> GrpoConfig:
+    values: dict[str, Any] = {
+        "output": output,
+        "model": str(policy),
+        "task": TaskConfig(name="long"),
+        "prompt_style": "chat",
+        "steps": 3,
+        "group_size": 2,
+        "questions_per_step": 1,
+        "updates_per_rollout": 1,
+        "max_tokens": 20,
+        "learning_rate": 3e-3,
+        "reward_weights": {"accuracy": 1.0},
+        "reference_refresh_steps": 0,
+        "samples_every": 1,
+        "micro_batch_tokens": 64,
+        "device": "cpu",
+    }
+    return GrpoConfig.model_validate(values | settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"engine": {"max_model_len": 250}}, {"engine": {"max_model_len": 135}}],
+    ids=["context", "longer than needed", "replies cut short"],
+)
+def test_a_generous_bound_changes_no_bit_whatever_the_length_of_prompts(
+    settings: dict[str, Any], tmp_path: Path, tiny_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(task_module.TASKS, "long", lambda _: LongQuestions())
+    found = []
+    for bound in (None, 8 * 10**9):
+        folder = tmp_path / str(bound)
+        config = long_questions_config(folder, tiny_policy, max_memory_bytes=bound, **settings)
+        weights = (run_grpo(config) / "model.safetensors").read_bytes()
+        found.append(((folder / "samples.jsonl").read_text(), weights))
+    assert found[0] == found[1]
+
+
+def test_the_plan_counts_the_longest_prompt(
+    tmp_path: Path,
+    tiny_policy: Path,
+    tiny_tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(task_module.TASKS, "long", lambda _: LongQuestions())
+    longest = len(build_prompt(tiny_tokenizer, "Q2?" * 41, "chat").ids) + 20
+    asked: list[int] = []
+
+    def fit(config: GrpoConfig, model: LanguageModel, longest: int) -> GrpoConfig:
+        asked.append(longest)
+        return fit_memory(config, model, longest)
+
+    monkeypatch.setattr(grpo, "fit_memory", fit)
+    # No more than the context holds, which is 256 tokens.
+    for max_tokens, expected in ((20, longest), (200, 256)):
+        config = long_questions_config(
+            tmp_path / str(max_tokens),
+            tiny_policy,
+            max_tokens=max_tokens,
+            max_memory_bytes=10**8,
+        )
+        message = f"too little: with sequences of {expected} tokens the run takes at least"
+        with pytest.raises(ValueError, match=message) as error:
+            run_grpo(config)
+        assert "\n" not in str(error.value)
+    assert asked == [longest, 256]
+    # A prompt that no reply fits behind is refused as it is without a bound.
+    messages = []
+    for bound in (None, 8 * 10**9):
+        config = long_questions_config(
+            tmp_path / "refused",
+            tiny_policy,
+            engine={"max_model_len": 100},
+            max_memory_bytes=bound,
+        )
+        with pytest.raises(TaskError) as refusal:
+            run_grpo(config)
+        messages.append(str(refusal.value))
+    assert messages[0] == messages[1] and "holds 99 tokens and a reply" in messages[0]
 
 
 @pytest.mark.slow
@@ -312,10 +429,11 @@ shape = ModelConfig(
 model = build_model(shape, torch.bfloat16)
 config = SftConfig(**{"output": "o", "model": "m", "dtype": "bfloat16"} | settings)
 tokens = config.micro_batch_tokens
-config = fit_memory(config, model, tokens // 4)
+longest = tokens // 4
+config = fit_memory(config, model, longest)
 optimizer, rng = Optimizer(model, config, 10), np.random.default_rng(0)
 rows = [
-    EncodedRow((TokenSequence.of([1], rng.integers(0, 20_000, tokens // 4).tolist()),))
+    EncodedRow((TokenSequence.of([1], rng.integers(0, 20_000, longest).tolist()),))
     for _ in range(8)
 ]
 for _ in range(2):
@@ -324,5 +442,5 @@ for _ in range(2):
         optimizer.backward(micro.loss)
     optimizer.step()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(sum(estimate_memory(config, shape).values()), peak)
+print(sum(estimate_memory(config, shape, longest).values()), peak)
 """

@@ -12,7 +12,7 @@ from r1.text.prompts import Prompt, build_prompt
 from r1.text.tokenizer import Tokenizer
 from r1.training import prompt_limit
 from r1.training.grpo import GrpoConfig, run_grpo
-from r1.training.prompt_limit import check_prompts_fit
+from r1.training.prompt_limit import check_prompts_fit, longest_prompt
 from r1.training.rejection_sampling import SampleConfig, run_sample
 from tests.training.conftest import LetterTask
 
@@ -45,6 +45,23 @@ def test_short_questions_are_not_encoded(
     problems = [Problem(f"p{i}", f"{i}?", "a") for i in range(100)]
     check_prompts_fit(tiny_tokenizer, LetterTask(), problems, style="chat", max_tokens=100)
     assert asked == [""]
+
+
+def test_the_longest_prompt_is_found_among_the_longest_questions(
+    tiny_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def build(tokenizer: Tokenizer, question: str, *rest: str) -> Prompt:
+        asked.append(question)
+        # Ten tokens around a question, and one for every two x.
+        return Prompt((1,) * (10 + len(question) - question.count("x") // 2))
+
+    monkeypatch.setattr(prompt_limit, "build_prompt", build)
+    questions = ["q" * 30, "x" * 100, "q" * 80, "q" * 200, "q" * 60, "x" * 300]
+    problems = [Problem(f"p{i}", question, "a") for i, question in enumerate(questions)]
+    assert longest_prompt(tiny_tokenizer, LetterTask(), problems, "plain") == 210
+    assert asked == ["", "x" * 300, "q" * 200]
 
 
 def test_training_and_sampling_refuse_at_the_start(
