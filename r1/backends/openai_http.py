@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from r1.backends.openai_http_client import RequestFailure, Server, ServerConfig, ServerError
-from r1.backends.openai_http_reply import Reply
+from r1.backends.openai_http_reply import CHARACTERS_PER_TOKEN, Reply
 from r1.records import FinishReason, GenerationRequest, Message, Sample
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, split_reasoning
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 # A sign that the server is gone or the settings are wrong, not that questions are odd.
 _MAX_FAILURES_IN_A_ROW = 16
-_CHARACTERS_PER_TOKEN = 4  # for pacing only
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -267,7 +266,7 @@ def _message_field(message: Message) -> dict[str, str]:
 def _num_prompt_tokens(request: GenerationRequest) -> int:
     if request.prompt_ids:
         return len(request.prompt_ids)
-    return sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN
+    return sum(len(message.content) for message in request.messages) // CHARACTERS_PER_TOKEN
 
 
 def _drain(waiting: queue.SimpleQueue[_Job]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# About: a server's tokenizer is not here.
+CHARACTERS_PER_TOKEN = 4
 # The server gave up in the middle; the same request may succeed later.
 INTERRUPTED = ("insufficient_system_resource", "abort", "error")
 

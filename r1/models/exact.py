@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from r1.kernels.differentiable import TrainingKernels, training_kernels_of
 from r1.kernels.fused import Kernels, kernels_of
+from r1.models.exact_attention import whole_cache_lines
 from r1.models.language_model import LanguageModel
 from r1.models.layers import Embedding, Linear, RMSNorm, rotate_pairs
 from r1.models.llama import LlamaForCausalLM
@@ -33,7 +34,6 @@ _MAX_PROBED_OUTPUTS = 2**24
 _FEWEST_ROWS = (1, 2, 4, 16, 32, 64)
 # Rows of a matrix product where the probe finds no rule, and on a GPU: always this many.
 _TILE_ROWS = 256
-_CACHE_LINE_BYTES = 64
 # Of kernels/vectors.h.
 _VECTOR = 16
 
@@ -141,10 +141,7 @@ def _linear_by_torch(
 def _multiply_rows(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """At least as many rows as make the bits independent of their number, or equal tiles."""
     num_rows = len(rows)
-    # Where rows begin off a cache line, a product may depend on the address of its first.
-    missing = -rows.shape[1] % (_CACHE_LINE_BYTES // rows.element_size())
-    if missing:
-        rows, weight = F.pad(rows, (0, missing)), F.pad(weight, (0, missing))
+    rows, weight = whole_cache_lines(rows), whole_cache_lines(weight)
     fewest = None
     if rows.device.type == "cpu":
         shape = (*weight.shape, bias is not None)

@@ -27,8 +27,7 @@ QUERY_TILE = 4
 # Tiles computed at once: bounds the memory. On a GPU always as many, because cuBLAS may
 # choose another kernel for another number of products.
 TILES_AT_ONCE = 64
-# In floats: a product's bits may depend on where in it its matrices lie, as in exact.py.
-_CACHE_LINE = 16
+_CACHE_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,8 @@ def attend_tiles(
         part = slice(first, first + TILES_AT_ONCE)
         num_blocks = max(tiles.num_key_blocks[part])
         # [tiles, tokens, G, heads of a group, K] to one product a tile and group.
-        query = _aligned(query_NHK[tiles.tokens[part]]).unflatten(2, (key_SGK.shape[1], -1))
+        query = whole_cache_lines(query_NHK[tiles.tokens[part]].float())
+        query = query.unflatten(2, (key_SGK.shape[1], -1))
         output = _attend(
             query.transpose(1, 2).flatten(2, 3).flatten(0, 1),
             tiles.positions[part],
@@ -104,10 +104,10 @@ def attend_tiles(
     return torch.cat(outputs).index_select(0, tiles.places).to(query_NHK.dtype)
 
 
-def _aligned(heads: Tensor) -> Tensor:
-    """As fp32, each head filled up with zeros to whole cache lines."""
-    missing = -heads.shape[-1] % _CACHE_LINE
-    return F.pad(heads.float(), (0, missing)) if missing else heads.float()
+def whole_cache_lines(rows: Tensor) -> Tensor:
+    """Rows [..., I] filled up with zeros: off a line, a product may depend on where they begin."""
+    missing = -rows.shape[-1] % (_CACHE_LINE_BYTES // rows.element_size())
+    return F.pad(rows, (0, missing)) if missing else rows
 
 
 def _attend(
@@ -127,7 +127,10 @@ def _attend(
     for first in range(0, key_slots_CS.shape[1], KEY_BLOCK):
         slots = key_slots_CS[:, first : first + KEY_BLOCK]
         # [C, 64, G, K] to [P, 64, K].
-        key, value = (_aligned(part[slots]).transpose(1, 2).flatten(0, 1) for part in key_value)
+        key, value = (
+            whole_cache_lines(part[slots].float()).transpose(1, 2).flatten(0, 1)
+            for part in key_value
+        )
         scores = torch.bmm(query_PMK, key.transpose(1, 2)) * scale
         scores.masked_fill_(first + steps > positions_PM[..., None], -torch.inf)
         peak = torch.maximum(highest, scores.amax(-1, keepdim=True))

@@ -15,14 +15,13 @@ from pydantic import Field
 
 from r1.backends.openai_http import sample_seed
 from r1.backends.openai_http_client import RequestFailure, Server, ServerConfig
-from r1.backends.openai_http_reply import Reply
+from r1.backends.openai_http_reply import CHARACTERS_PER_TOKEN, Reply
 from r1.config import Config
 from r1.evaluation.judges.cache import ReplyCache
 from r1.records import Problem
 from r1.tasks.judged.judged import JudgedTask, JudgeFailure
 from r1.text.reasoning import split_reasoning
 
-_CHARACTERS_PER_TOKEN = 4  # an estimate, said to be one
 _ANSWER_CHARACTERS = 500
 _TOP_LOGPROBS = 5
 
@@ -133,7 +132,7 @@ class ServerJudge:
             reply = self._server.complete(
                 "chat/completions",
                 {"messages": messages, **sampling, "seed": seed},
-                num_characters // _CHARACTERS_PER_TOKEN,
+                num_characters // CHARACTERS_PER_TOKEN,
             )
         except RequestFailure as error:
             raise JudgeFailure(str(error)) from None
@@ -198,7 +197,7 @@ def estimate_cost(
         length = sum(len(p.user) + len(p.system) + answer_length for p in prompts)
         num_calls += count * len(prompts)
         num_characters += count * length
-    num_prompt_tokens = num_characters // _CHARACTERS_PER_TOKEN
+    num_prompt_tokens = num_characters // CHARACTERS_PER_TOKEN
     num_reply_tokens = num_calls * task.rubric.num_reply_tokens
     price = None
     if isinstance(task.judge, ServerJudge):

@@ -16,6 +16,7 @@ from r1.serving.api.engine_thread import EngineThread
 from r1.serving.api.errors import ApiError
 from r1.serving.api.grammar import AnswerGrammar, GrammarCompiler
 from r1.serving.api.model_side import (
+    LOWEST_LOGPROB,
     ChatInput,
     ModelChunk,
     ModelLoad,
@@ -193,4 +194,4 @@ class EngineModel:
 
     def _token(self, token_id: int, logprob: float) -> TokenLogprob:
         raw = self.tokenizer.token_bytes(token_id)
-        return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, -9999.0))
+        return TokenLogprob(raw.decode("utf-8", "replace"), raw, max(logprob, LOWEST_LOGPROB))

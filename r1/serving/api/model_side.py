@@ -14,6 +14,8 @@ from r1.records import Message, SamplingParams, ToolCall
 from r1.text.tokenizer import Tokenizer
 
 StopReason = Literal["loop"]
+# JSON has no infinity; OpenAI's servers write this for a probability of 0.
+LOWEST_LOGPROB = -9999.0
 
 
 @dataclass(frozen=True, slots=True)

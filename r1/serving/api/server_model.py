@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 
 from r1.backends.openai_http_client import ServerConfig, read_key
-from r1.backends.openai_http_reply import error_message
+from r1.backends.openai_http_reply import CHARACTERS_PER_TOKEN, error_message
 from r1.records import Message
 from r1.serving.api.errors import ApiError
 from r1.serving.api.loops import loop_period
@@ -32,7 +32,6 @@ from r1.text.reasoning import THINK_CLOSE, THINK_OPEN, ReasoningParser
 from r1.text.tokenizer import Tokenizer
 
 _EOS = "<｜end▁of▁sentence｜>"
-_CHARACTERS_PER_TOKEN = 4  # of a loop, about
 _LOOP_INTERVAL_CHARACTERS = 512
 
 
@@ -206,7 +205,7 @@ class _ThoughtWatch:
         if len(self.text) - self._num_checked < _LOOP_INTERVAL_CHARACTERS:
             return None
         self._num_checked = len(self.text)
-        num_characters = self._settings.loop_tokens * _CHARACTERS_PER_TOKEN
+        num_characters = self._settings.loop_tokens * CHARACTERS_PER_TOKEN
         codes = np.array([ord(char) for char in self.text[-8 * max(1, num_characters) :]])
         return LOOP_CLOSING if loop_period(codes, num_characters) is not None else None
 

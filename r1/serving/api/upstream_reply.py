@@ -6,16 +6,18 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from r1.backends.openai_http_reply import INTERRUPTED, error_message, token_count
+from r1.backends.openai_http_reply import (
+    CHARACTERS_PER_TOKEN,
+    INTERRUPTED,
+    error_message,
+    token_count,
+)
 from r1.records import ToolCall
 from r1.serving.api.errors import ApiError
-from r1.serving.api.model_side import ModelChunk, TokenLogprob
+from r1.serving.api.model_side import LOWEST_LOGPROB, ModelChunk, TokenLogprob
 from r1.text.reasoning import THINK_CLOSE, THINK_OPEN
 
 _FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
-# JSON has no infinity; servers write this for a probability of 0.
-_LOWEST_LOGPROB = -9999.0
-_CHARACTERS_PER_TOKEN = 4
 # Chunks of their own, so that what stands beside them is counted to its own part.
 _OPENING = ModelChunk(f"{THINK_OPEN}\n", num_tokens=0)
 _CLOSING = ModelChunk(f"\n{THINK_CLOSE}\n\n", num_tokens=0)
@@ -55,7 +57,7 @@ class UpstreamReader:
         """The tokens so far; where the server does not tell, by the length of the text too."""
         if self._is_counted:
             return self.num_tokens
-        return max(self.num_tokens, self._num_characters // _CHARACTERS_PER_TOKEN)
+        return max(self.num_tokens, self._num_characters // CHARACTERS_PER_TOKEN)
 
     def read(self, chunk: Any) -> list[ModelChunk]:
         """What a chunk adds to the text. Raises ApiError for an error or an unknown form."""
@@ -187,7 +189,7 @@ def _text_logprobs(value: dict[str, Any]) -> tuple[TokenLogprob, ...]:
 
 
 def _finite(logprob: Any) -> float:
-    number = max(float(logprob), _LOWEST_LOGPROB)
+    number = max(float(logprob), LOWEST_LOGPROB)
     if not math.isfinite(number):
         raise ValueError(f"logprob {logprob}")
     return number
